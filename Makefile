@@ -1,0 +1,87 @@
+# `make` prints what there is. Every target sets up what it needs, see tools/setup.sh.
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -q
+SETUP := tools/setup.sh
+C_FILES := $(wildcard csrc/*.[ch])
+ARGS ?=
+
+.PHONY: help dev build debug asan test test-long leaks lint fmt type bench demo coverage \
+	sdist wheel package clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "ARGS=... is handed to pytest, the benchmarks and the demo."
+
+demo: ## Set up, then run the examples against a local Redis server
+	@$(SETUP) test
+	@$(PY) examples/demo.py $(ARGS)
+
+test: ## Set up, then run the test suite
+	@$(SETUP) test
+	$(PYTEST) $(ARGS)
+
+test-long: ## The test suite with the tests that take minutes
+	@$(SETUP) test
+	$(PYTEST) -m '' $(ARGS)
+
+leaks: ## Only the tests that look for leaked references, descriptors and memory
+	@$(SETUP) test
+	$(PYTEST) -m leaks $(ARGS)
+
+dev: ## .venv with all tools, extension built in place
+	@$(SETUP) test dev
+
+build: ## Build the extension in place (AIECS_REDIS_BUILD, AIECS_REDIS_WERROR are heeded)
+	@$(SETUP) test
+
+debug: ## Test suite with assertions and invariant checks compiled in, not optimized
+	@$(SETUP) test
+	tools/variant.sh debug $(CURDIR)/$(PYTEST) $(ARGS)
+
+asan: ## Test suite under the address and undefined-behaviour sanitizers
+	@$(SETUP) test
+	tools/variant.sh asan $(CURDIR)/$(PYTEST) $(ARGS)
+
+coverage: ## Test suite, then line coverage of csrc/
+	@$(SETUP) test dev
+	tools/variant.sh coverage $(CURDIR)/$(PYTEST) $(ARGS)
+	cd build/coverage && $(CURDIR)/$(PY) -m gcovr --filter csrc/ --print-summary
+
+lint: ## ruff, clang-format, and our C files compiled with warnings as errors
+	@$(SETUP) test dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	AIECS_REDIS_WERROR=1 $(PY) setup.py --quiet build_ext --build-lib build/werror
+
+fmt: ## Format Python and C
+	@$(SETUP) test dev
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+	.venv/bin/clang-format -i $(C_FILES)
+
+type: ## mypy --strict, and the stubs of _native against the real module
+	@$(SETUP) test dev
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest aiecs_redis._native
+
+bench: ## Benchmarks against other clients
+	@$(SETUP) test bench
+	$(PY) -m benchmarks $(ARGS)
+
+sdist: ## Source distribution with the pinned C sources in it
+	@$(SETUP) dev
+	$(PY) -m build --sdist
+
+wheel: ## Wheel of this interpreter
+	@$(SETUP) dev
+	$(PY) -m build --wheel
+
+package: ## Build both, and install the source distribution without an index
+	@$(SETUP) dev
+	tools/check_package.sh
+
+clean: ## Remove what was built (.venv and vendored/ stay)
+	rm -rf build dist *.egg-info aiecs_redis/*.so .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What setup.py is made of: the vendored sources, the toolchain checks and the compile step."""
