@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from .errors import stop
 from .sources import Source
@@ -30,6 +31,8 @@ def download(source: Source, folder: Path) -> Path:
     except OSError as error:
         _give_up(source, str(error))
     archive = folder / source.archive
+    if "No module named pip" in result.stderr:
+        _give_up(source, f"{sys.executable} has no pip, run it with -m ensurepip")
     if result.returncode != 0 or not archive.is_file():
         _give_up(source, _reason(result.stderr))
     return archive
@@ -58,7 +61,7 @@ def _reason(stderr: str) -> str:
     return reason if len(reason) <= 200 else reason[:200] + "..."
 
 
-def _give_up(source: Source, reason: str) -> None:
+def _give_up(source: Source, reason: str) -> NoReturn:
     stop(
         f"could not download {source.archive} with pip ({reason}); check the network and pip's "
         f"index settings (pip.conf, PIP_INDEX_URL), or put that file into a folder and set "
