@@ -37,12 +37,11 @@ install_packages() {
     elif sudo -n true 2>/dev/null; then
         as_root="sudo -n env"
     else
-        die "missing; install with: sudo apt-get install $*"
+        die "Debian packages are missing, install them with: sudo apt-get install $*"
     fi
-    command -v apt-get >/dev/null || die "missing: $* (names of Debian packages)"
+    command -v apt-get >/dev/null || die "missing, by their names on Debian: $*"
     say "setup: installing $*"
-    apt="$as_root DEBIAN_FRONTEND=noninteractive apt-get -q -y"
-    # The server is started by those who need it, never as a service.
+    apt="$as_root DEBIAN_FRONTEND=noninteractive apt-get -qq -y"
     $apt update >/dev/null || say "setup: apt-get update failed, going on with the known packages"
     $apt install --no-install-recommends "$@" </dev/null >&2 || die "apt-get install $* failed"
 }
