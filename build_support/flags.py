@@ -18,9 +18,7 @@ RELEASE = ["-O3", "-DNDEBUG"]
 DEBUG = ["-O0", "-UNDEBUG", "-DAR_DEBUG", "-U_FORTIFY_SOURCE"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
-OWN_WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
-# Casts of methods to PyCFunction are CPython's own idiom.
-OWN_WARNINGS += ["-Wno-cast-function-type"]
+OWN_WARNINGS = ["-Wall", "-Wextra"]
 
 
 class Flags(NamedTuple):
