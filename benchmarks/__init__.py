@@ -1,0 +1,1 @@
+"""Reproducible comparison of asyncio Redis clients: ``python -m benchmarks``."""

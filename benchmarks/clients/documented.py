@@ -1,0 +1,26 @@
+"""aiecs_redis.RedisClient, the documented API: native commands with an error policy on each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiecs_redis
+from benchmarks.clients.commands import EXPIRE_SECONDS, Commands
+from benchmarks.server import Address
+
+
+@asynccontextmanager
+async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
+    client = aiecs_redis.RedisClient(host=address.host, port=address.port, decode_responses=False)
+    await client.initialize()
+    try:
+        yield Commands(
+            get=client.get,
+            set=client.set,
+            set_options={"ex": EXPIRE_SECONDS},
+            set_reply=True,
+            hgetall=client.hgetall,
+        )
+    finally:
+        await client.close()

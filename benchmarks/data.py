@@ -1,0 +1,82 @@
+"""The keys and values every workload reads.
+
+Each key has a value of its own, so that a misdelivered reply shows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import redis
+
+if TYPE_CHECKING:
+    from benchmarks.server import Address
+
+VALUES = 10_000
+VALUE_BYTES = 100
+LARGE_VALUES = 8
+LARGE_BYTES = 64 * 1024
+HASHES = 50
+HASH_FIELDS = 20
+WRITES = 50
+SEED_BATCH = 1_000
+
+
+def value_key(number: int) -> str:
+    return f"bench:value:{number}"
+
+
+def value(number: int) -> bytes:
+    return (b"value %d " % number).ljust(VALUE_BYTES, b"x")
+
+
+def large_key(number: int) -> str:
+    return f"bench:large:{number}"
+
+
+def large(number: int) -> bytes:
+    return (b"large %d " % number).ljust(LARGE_BYTES, b"x")
+
+
+def hash_key(number: int) -> str:
+    return f"bench:hash:{number}"
+
+
+def hash_value(number: int) -> dict[bytes, bytes]:
+    return {
+        b"field:%d" % field: value(number * HASH_FIELDS + field) for field in range(HASH_FIELDS)
+    }
+
+
+def written_key(number: int) -> str:
+    return f"bench:written:{number}"
+
+
+def connect(address: Address) -> redis.Redis:
+    """Return a synchronous client, for what is not measured."""
+    return redis.Redis(host=address.host, port=address.port)
+
+
+def seed(address: Address) -> None:
+    """Write everything the workloads read."""
+    with connect(address) as client:
+        pipeline = client.pipeline(transaction=False)
+        for start in range(0, VALUES, SEED_BATCH):
+            numbers = range(start, min(start + SEED_BATCH, VALUES))
+            pipeline.mset({value_key(number): value(number) for number in numbers})
+        for number in range(LARGE_VALUES):
+            pipeline.set(large_key(number), large(number))
+        for number in range(HASHES):
+            pipeline.hset(hash_key(number), mapping=dict(hash_value(number)))
+        pipeline.execute()
+
+
+def clear(address: Address) -> None:
+    """Remove what `seed` and the workloads wrote, for a server that is not ours to throw away."""
+    keys = [value_key(number) for number in range(VALUES)]
+    keys += [large_key(number) for number in range(LARGE_VALUES)]
+    keys += [hash_key(number) for number in range(HASHES)]
+    keys += [written_key(number) for number in range(WRITES)]
+    with connect(address) as client:
+        for start in range(0, len(keys), SEED_BATCH):
+            client.unlink(*keys[start : start + SEED_BATCH])

@@ -1,0 +1,32 @@
+"""The server under the benchmark: that of REDIS_HOST and REDIS_PORT, or one started for the run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from aiecs_redis.testing import RedisServer
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+
+@contextlib.contextmanager
+def server() -> Iterator[Address]:
+    """Yield the address of a real redis-server; one that was started here is stopped on exit."""
+    host = os.environ.get("REDIS_HOST")
+    if host:
+        yield Address(host, int(os.environ.get("REDIS_PORT") or 6379))
+        return
+    with RedisServer() as started:
+        assert started.port is not None
+        yield Address(started.host, started.port)
+
+
+def is_external() -> bool:
+    """Whether the server is someone else's, so that what was written is to be removed."""
+    return bool(os.environ.get("REDIS_HOST"))

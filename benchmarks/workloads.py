@@ -1,0 +1,72 @@
+"""The workloads, and the speed each is to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks import data, operations
+from benchmarks.operations import MakeOperation
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    title: str
+    tasks: int
+    operation: MakeOperation
+    times_redis_py: float  # target
+    times_best_other: float  # target
+    commands: int = 1  # in one operation
+    pipelines: bool = False
+
+
+GATHER = 500
+PIPELINE = 100
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("get-1", "GET, 1 task", 1, operations.get, 4, 2.5),
+        Workload("get-50", "GET, 50 tasks", 50, operations.get, 40, 8),
+        Workload("set-50", "SET with ex, 50 tasks", data.WRITES, operations.set_with_expiry, 30, 7),
+        Workload(
+            "hgetall-50", "HGETALL of 20 fields, 50 tasks", data.HASHES, operations.hgetall, 14, 5
+        ),
+        Workload("get-10000", "GET, 10,000 tasks", data.VALUES, operations.get, 25, 8),
+        Workload(
+            "gather-500",
+            "gather of 500 GET",
+            1,
+            operations.gather_of(GATHER),
+            40,
+            12,
+            commands=GATHER,
+        ),
+        Workload(
+            "pipeline-100",
+            "pipeline of 100 GET",
+            1,
+            operations.pipeline_of(PIPELINE),
+            12,
+            6,
+            commands=PIPELINE,
+            pipelines=True,
+        ),
+        Workload("large-8", "GET 64 KiB, 8 tasks", data.LARGE_VALUES, operations.get_large, 6, 4),
+    )
+}
+
+MEMORY = "memory"
+MEMORY_TITLE = "memory of 10,000 waiting tasks"
+MEMORY_TASKS = data.VALUES
+MEMORY_TARGET_MIB = 40.0
+
+SERVER_LIMIT = "server-limit"
+SERVER_LIMIT_TITLE = "GET at 50 tasks as a part of redis-benchmark -c 1 -P 50"
+SERVER_LIMIT_TARGET = 0.5
+SERVER_LIMIT_OF = "get-50"
+
+DOCUMENTED_TARGET = 0.85
+DOCUMENTED_OF = ("get-50", "set-50")
+
+NAMES = (*WORKLOADS, MEMORY, SERVER_LIMIT)
