@@ -1,0 +1,486 @@
+"""Settings of a client: environment variables and config dictionaries, validated.
+
+`load()` turns both into keyword arguments for `aiecs_redis.Redis`; a wrong name or value is
+a `ValueError` that names it and says what to write instead, and never shows a password.
+
+**Names.** A config dictionary takes every keyword of `redis.asyncio.Redis`, the two that
+`aiecs_redis.Redis` adds (`max_pending_bytes`, bytes; `pool_timeout`, seconds), and `url`.
+The environment variable of a key is `REDIS_` and the key in capitals: REDIS_HOST,
+REDIS_SOCKET_TIMEOUT, REDIS_SSL_CA_CERTS, ... (`VARIABLES` lists them). Other variables that
+begin with REDIS_ are none of our business. An empty variable counts as not set, and `none`
+in one of the time limits means no limit.
+
+**Precedence.** For each key: explicit config, then environment, then the documented default
+(`DEFAULTS`). Within one source a URL comes before host, port and the other pieces; what it
+leaves out (user name, password, database, options) is filled from them. An explicit `url`,
+`host` or `unix_socket_path` puts REDIS_URL and REDIS_UNIX_SOCKET_PATH aside altogether. With
+an explicit `connection_pool` the environment and the defaults are not looked at: the settings
+are the pool's own.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import inspect
+import math
+import operator
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Callable, Union
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import redis.asyncio
+
+__all__ = ["DEFAULTS", "KEYS", "VARIABLES", "check", "load", "location"]
+
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "host": "localhost",
+        "port": 6379,
+        "db": 0,
+        "decode_responses": True,
+        "max_connections": 20,
+        "retry_on_timeout": True,
+    }
+)
+"""What the documented RedisClient connects with when nothing else is said."""
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+class _Wrong(Exception):
+    """A value does not fit; the text says what does."""
+
+
+# ------------------------------------------------------------------ one value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _Wrong("a text that is not empty")
+    return value
+
+
+def _secret(value: Any) -> str | bytes:
+    if not isinstance(value, (str, bytes)):
+        raise _Wrong(f"a text, not {type(value).__name__} (quote it)")
+    return value
+
+
+def _path(value: Any) -> str:
+    try:
+        return _text(os.fspath(value))
+    except TypeError:
+        raise _Wrong("the path of a file") from None
+
+
+def _flag(value: Any) -> bool:
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in ("true", "yes", "on", "t", "y", "1", 1):  # True == 1
+        return True
+    if word in ("false", "no", "off", "f", "n", "0", 0):
+        return False
+    raise _Wrong("true or false")
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[Any], int]:
+    wanted = f"a whole number from {low} to {high}" if high else f"a whole number, {low} or more"
+
+    def parse(value: Any) -> int:
+        try:
+            number = int(value) if isinstance(value, str) else operator.index(value)
+        except (TypeError, ValueError):
+            raise _Wrong(wanted) from None
+        if isinstance(value, bool) or number < low or (high is not None and number > high):
+            raise _Wrong(wanted)
+        return number
+
+    return parse
+
+
+def _seconds(value: Any) -> float:
+    wanted = "a number of seconds above 0, or None for no limit"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _Wrong(wanted) from None
+    if isinstance(value, bool) or not math.isfinite(number) or number <= 0:
+        raise _Wrong(wanted)
+    return number
+
+
+def _interval(value: Any) -> float:
+    wanted = "a number of seconds, 0 for never"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _Wrong(wanted) from None
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise _Wrong(wanted)
+    return int(number) if number.is_integer() else number
+
+
+def _encoding(value: Any) -> str:
+    try:
+        codecs.lookup(_text(value))
+    except LookupError:
+        raise _Wrong("an encoding Python knows, such as utf-8") from None
+    return str(value)
+
+
+def _encoding_errors(value: Any) -> str:
+    try:
+        codecs.lookup_error(_text(value))
+    except LookupError:
+        raise _Wrong("an error handler Python knows, such as strict or replace") from None
+    return str(value)
+
+
+def _protocol(value: Any) -> int:
+    if str(value) not in ("2", "3"):
+        raise _Wrong("2 or 3 (the RESP version)")
+    return int(value)
+
+
+def _cert_reqs(value: Any) -> Any:
+    if isinstance(value, ssl.VerifyMode):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word not in ("none", "optional", "required"):
+        raise _Wrong("none, optional or required")
+    return word
+
+
+def _tls_version(value: Any) -> ssl.TLSVersion:
+    if isinstance(value, str) and not value.isdigit():
+        name = "TLSv" + value.strip().lower().replace("tlsv", "").replace(".", "_")
+        version = getattr(ssl.TLSVersion, name, None)
+        if isinstance(version, ssl.TLSVersion):
+            return version
+    else:
+        try:
+            return ssl.TLSVersion(int(value))
+        except (TypeError, ValueError):
+            pass
+    raise _Wrong("a TLS version such as TLSv1.2 or TLSv1.3")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+# ------------------------------------------------------------------- the keys
+
+# Keys that can be written as text, so that a variable and a URL option can give them.
+_FROM_TEXT: dict[str, Callable[[Any], Any]] = {
+    "host": _text,
+    "port": _whole(1, 65535),
+    "db": _whole(0),
+    "username": _secret,
+    "password": _secret,
+    "unix_socket_path": _path,
+    "max_connections": _whole(1),
+    "pool_timeout": _seconds,
+    "max_pending_bytes": _whole(1),
+    "decode_responses": _flag,
+    "encoding": _encoding,
+    "encoding_errors": _encoding_errors,
+    "protocol": _protocol,
+    "legacy_responses": _flag,
+    "client_name": _text,
+    "lib_name": _text,
+    "lib_version": _text,
+    "single_connection_client": _flag,
+    "retry_on_timeout": _flag,
+    "health_check_interval": _interval,
+    "socket_timeout": _seconds,
+    "socket_connect_timeout": _seconds,
+    "socket_keepalive": _flag,
+    "socket_read_size": _whole(1),
+    "ssl": _flag,
+    "ssl_keyfile": _path,
+    "ssl_certfile": _path,
+    "ssl_cert_reqs": _cert_reqs,
+    "ssl_ca_certs": _path,
+    "ssl_ca_data": _secret,
+    "ssl_ca_path": _path,
+    "ssl_check_hostname": _flag,
+    "ssl_min_version": _tls_version,
+    "ssl_ciphers": _text,
+    "ssl_password": _secret,
+}
+
+_OURS = ("max_pending_bytes", "pool_timeout")
+_HIDDEN = frozenset({"password", "ssl_password", "credential_provider"})
+_ADDRESS = ("host", "port", "unix_socket_path")
+_NEVER_NONE = frozenset(
+    {
+        "host",
+        "port",
+        "db",
+        "decode_responses",
+        "encoding",
+        "encoding_errors",
+        "legacy_responses",
+        "single_connection_client",
+        "retry_on_timeout",
+        "health_check_interval",
+        "socket_read_size",
+        "ssl",
+        "ssl_check_hostname",
+    }
+)
+_LIMITS = ("socket_timeout", "socket_connect_timeout", "pool_timeout")
+_TLS_FILES = ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_data", "ssl_ca_path")
+
+# What other clients and configuration files call the same thing.
+_ALIASES = {
+    "hostname": "host",
+    "server": "host",
+    "address": "host",
+    "user": "username",
+    "pass": "password",
+    "passwd": "password",
+    "pwd": "password",
+    "auth": "password",
+    "database": "db",
+    "uri": "url",
+    "dsn": "url",
+    "tls": "ssl",
+    "path": "unix_socket_path",
+    "socket": "unix_socket_path",
+    "timeout": "socket_timeout",
+    "connect_timeout": "socket_connect_timeout",
+    "connection_timeout": "socket_connect_timeout",
+    "pool_size": "max_connections",
+    "maxsize": "max_connections",
+    "keepalive": "socket_keepalive",
+    "charset": "encoding",
+    "errors": "encoding_errors",
+}
+
+
+def _constructor() -> dict[str, inspect.Parameter]:
+    found: dict[str, inspect.Parameter] = {}
+    # The whole MRO: redis.asyncio.Redis may by now be a subclass with **kwargs of its own.
+    for cls in reversed(redis.asyncio.Redis.__mro__):
+        init = vars(cls).get("__init__")
+        if inspect.isfunction(init):
+            found.update(inspect.signature(init).parameters)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {n: p for n, p in found.items() if n != "self" and p.kind in named}
+
+
+_PARAMETERS = _constructor()
+
+KEYS: frozenset[str] = frozenset({"url", *_OURS, *_PARAMETERS})
+"""Every key a config dictionary may hold, with the installed redis-py."""
+
+VARIABLES: Mapping[str, str] = MappingProxyType(
+    {f"REDIS_{key.upper()}": key for key in ("url", *_FROM_TEXT) if key in KEYS}
+)
+"""Every environment variable that is read, and the key it sets."""
+
+
+# ------------------------------------------------------------------ complaints
+
+
+# A URL is shown only when nothing in it can be (a piece of) a password.
+_PLAIN_URL = re.compile(r"\w+://(([\w.-]+|\[[\da-f:.]+\])(:\d*)?)?(/[\w./-]*)?", re.I)
+
+
+def _show(key: str, value: Any) -> str:
+    if key in _HIDDEN:
+        return "***"
+    if key == "url" and isinstance(value, str) and not _PLAIN_URL.fullmatch(value):
+        return "***"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _complaint(name: str, key: str, value: Any, wanted: str) -> ValueError:
+    hint = ""
+    if name == "REDIS_PORT" and isinstance(value, str) and value.startswith("tcp://"):
+        hint = (
+            " (Kubernetes sets it so for a service named redis: set REDIS_PORT yourself, or"
+            " enableServiceLinks: false)"
+        )
+    return ValueError(f"{name}={_show(key, value)} is not valid: it must be {wanted}{hint}")
+
+
+def _unknown(key: object) -> ValueError:
+    if not isinstance(key, str):
+        return ValueError(f"config keys must be texts, got {key!r}")
+    plain = key.lower().replace("-", "_")
+    plain = plain[6:] if plain.startswith("redis_") else plain
+    close = difflib.get_close_matches(plain, sorted({*KEYS, *_ALIASES}), n=1)
+    if close:
+        hint = f"did you mean {_ALIASES.get(close[0], close[0])!r}?"
+    else:
+        hint = f"known keys: {', '.join(sorted(KEYS))}"
+    return ValueError(f"unknown Redis setting {key!r}: {hint}")
+
+
+def _parsed(name: str, key: str, value: Any) -> Any:
+    if value is None and key not in _NEVER_NONE:
+        return None
+    try:
+        return _FROM_TEXT.get(key, _as_it_is)(value)
+    except _Wrong as exc:
+        raise _complaint(name, key, value, str(exc)) from None
+
+
+# ------------------------------------------------------------------ one source
+
+
+def _from_url(name: str, url: Any) -> dict[str, Any]:
+    """Return the settings a redis://, rediss:// or unix:// URL gives, validated."""
+
+    def wrong(wanted: str) -> ValueError:
+        return _complaint(name, "url", url, wanted)
+
+    def parsed(piece: str, key: str, value: Any) -> Any:
+        try:
+            return _FROM_TEXT[key](value)
+        except _Wrong as exc:
+            got = f", not {_show(key, value)}" if piece.startswith("option") else ""
+            raise wrong(f"a URL whose {piece} is {exc}{got}") from None
+
+    if not isinstance(url, str):
+        raise wrong("a text such as redis://localhost:6379/0")
+    usual = (
+        "redis://[user:password@]host:port/db, special characters of the password written as"
+        " %40 and the like"
+    )
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its text may hold a piece of the password
+        raise wrong(usual) from None
+    found: dict[str, Any] = {}
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise wrong("unix:// and the path of the socket, such as unix:///run/redis.sock")
+        found["unix_socket_path"] = unquote(parts.path)
+    elif parts.scheme in ("redis", "rediss"):
+        if "@" in parts.path or "@" in parts.query:
+            raise wrong(usual)
+        found["host"] = unquote(host) if host else DEFAULTS["host"]
+        found["port"] = DEFAULTS["port"] if port is None else parsed("port", "port", port)
+        if parts.scheme == "rediss":
+            found["ssl"] = True
+        database = unquote(parts.path).strip("/")
+        if database:
+            found["db"] = parsed("database", "db", database)
+    else:
+        raise wrong("a URL that begins with redis://, rediss:// or unix://")
+    if parts.username:
+        found["username"] = unquote(parts.username)
+    if parts.password:
+        found["password"] = unquote(parts.password)
+    for option, text in parse_qsl(parts.query, keep_blank_values=True):
+        if option not in VARIABLES.values() or option == "url":
+            raise ValueError(f"{name}: {_unknown(option)}")
+        limitless = _no_limit(option, text)
+        found[option] = None if limitless else parsed(f"option {option}", option, text)
+    return found
+
+
+def _no_limit(key: str, text: str) -> bool:
+    return key in _LIMITS and text.strip().lower() == "none"
+
+
+def check(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a config dictionary's settings, validated; the environment is not looked at.
+
+    Args:
+        config: keys of `KEYS`, or None for none.
+
+    Raises:
+        TypeError: config is no mapping.
+        ValueError: an unknown key or a wrong value; names it, and never shows a password.
+    """
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        hint = ", as {'url': ...}" if isinstance(config, str) else ""
+        raise TypeError(f"config must be a dictionary of settings{hint}, not {type(config)}")
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if not isinstance(key, str) or key not in KEYS:
+            raise _unknown(key)
+        if key != "url":
+            found[key] = _parsed(key, key, value)
+    if config.get("url") is not None:
+        for key in _ADDRESS:
+            found.pop(key, None)
+        found.update(_from_url("url", config["url"]))
+    return found
+
+
+def _from_environment(environ: Mapping[str, str], placed: bool) -> dict[str, Any]:
+    """Return what the environment sets; no URL or socket path when the config has an address."""
+    url = "" if placed else environ.get("REDIS_URL", "").strip()
+    skipped = {"url", *(_ADDRESS if url else ()), *(("unix_socket_path",) if placed else ())}
+    found: dict[str, Any] = {}
+    for name, key in VARIABLES.items():
+        text = environ.get(name, "")
+        if text.strip() and key not in skipped:
+            found[key] = None if _no_limit(key, text) else _parsed(name, key, text)
+    if url:
+        found.update(_from_url("REDIS_URL", url))
+    return found
+
+
+# ------------------------------------------------------------------------ both
+
+
+def load(
+    config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the keyword arguments for `aiecs_redis.Redis`.
+
+    Args:
+        config: explicit settings, keys of `KEYS`; they come before the environment.
+        environ: the environment variables (default: `os.environ`, read at every call).
+
+    Raises:
+        TypeError: config is no mapping.
+        ValueError: an unknown key or a wrong value; names the key or variable, the value
+            (never a password) and what to write instead.
+    """
+    explicit = check(config)
+    if explicit.get("connection_pool") is not None:
+        return explicit
+    placed = "host" in explicit or explicit.get("unix_socket_path") is not None
+    ambient = _from_environment(os.environ if environ is None else environ, placed)
+    found = {**DEFAULTS, **ambient, **explicit}
+    if found.get("unix_socket_path") is not None:
+        found.pop("host")
+        found.pop("port")
+    if found.get("ssl") is None:
+        unused = [key for key in _TLS_FILES if found.get(key) is not None]
+        if unused:
+            raise ValueError(
+                f"{unused[0]} is set, but ssl is not: say ssl=True (REDIS_SSL=true, rediss://),"
+                " or ssl=False if the connection is to be in plain text"
+            )
+    return found
+
+
+def location(settings: Mapping[str, Any]) -> str:
+    """Return `host:port/db` (or `unix:path/db`) of settings as `load()` gives them."""
+    pool = settings.get("connection_pool")
+    if pool is not None:
+        settings = getattr(pool, "connection_kwargs", {})
+    db = settings.get("db") or 0
+    path = settings.get("unix_socket_path") or settings.get("path")
+    if path:
+        return f"unix:{path}/{db}"
+    host = settings.get("host", DEFAULTS["host"])
+    shown = f"[{host}]" if ":" in str(host) else host
+    return f"{shown}:{settings.get('port', DEFAULTS['port'])}/{db}"

@@ -1,0 +1,512 @@
+"""Real local servers for tests and demos, and a proxy that spoils connections on purpose.
+
+    with RedisServer(requirepass="secret") as server:
+        client = aiecs_redis.Redis(**server.kwargs)
+
+`RedisServer` starts `redis-server` on a free loopback port in a temporary folder and stops
+what it started, by process id, at the latest when the interpreter exits. `FaultProxy` stands
+between a client and a server: latency, bytes in small pieces, stalls and cuts.
+
+Needs the programs redis-server and redis-cli (Debian packages redis-server, redis-tools), and
+openssl for TLS. Everything here is synchronous, and may be used with an event loop running.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Union
+from urllib.parse import quote, urlencode
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from aiecs_redis import settings
+from aiecs_redis._fault_proxy import FaultProxy, Flow
+
+__all__ = [
+    "Certificates",
+    "ExternalServer",
+    "FaultProxy",
+    "Flow",
+    "RedisServer",
+    "Server",
+    "ServerError",
+    "free_port",
+    "server_from_environment",
+]
+
+ConfigValue = Union[str, int, bool, "list[str]"]
+
+
+class ServerError(RuntimeError):
+    """A local server could not be started, stopped or asked; the text says why."""
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _program(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise ServerError(
+            f"{name} is not installed: on Debian and Ubuntu, apt-get install {package}"
+        )
+    return found
+
+
+# ---------------------------------------------------------------- certificates
+
+
+class Certificates:
+    """A certificate authority, and certificates signed by it, made with the openssl command.
+
+    Each is a pair of PEM files in the folder, `<name>.crt` and `<name>.key`: `ca`, `server`
+    (for localhost, 127.0.0.1 and ::1), `client`, `wrong-host` (for wrong.example only), and
+    `stranger`, another authority, which signed none of them. Valid for two days.
+
+    Raises:
+        ServerError: openssl is not installed, or fails.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._openssl = _program("openssl", "openssl")
+        for authority in ("ca", "stranger"):
+            extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign"
+            self._make(authority, f"{extensions}\nsubjectKeyIdentifier=hash", None)
+        leaf = "basicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid"
+        local = "DNS:localhost,IP:127.0.0.1,IP:::1"
+        for name, usage, host in (
+            ("server", "serverAuth", local),
+            ("wrong-host", "serverAuth", "DNS:wrong.example"),
+            ("client", "clientAuth", "DNS:client.example"),
+        ):
+            self._make(name, f"{leaf}\nextendedKeyUsage={usage}\nsubjectAltName={host}", "ca")
+
+    def certificate(self, name: str) -> str:
+        """Return the path of a certificate (PEM)."""
+        return str(self.folder / f"{name}.crt")
+
+    def key(self, name: str) -> str:
+        """Return the path of a private key (PEM, not encrypted)."""
+        return str(self.folder / f"{name}.key")
+
+    def _make(self, name: str, extensions: str, signer: str | None) -> None:
+        request = self.folder / f"{name}.csr"
+        config = self.folder / f"{name}.cnf"
+        config.write_text(
+            f"[req]\nprompt=no\ndistinguished_name=dn\n[dn]\nCN=aiecs-redis test {name}\n"
+            f"[ext]\n{extensions}\n"
+        )
+        self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key(name))
+        self._run("req", "-new", "-config", config, "-key", self.key(name), "-out", request)
+        if signer is None:
+            signing: list[Any] = ["-signkey", self.key(name)]
+        else:
+            signing = ["-CA", self.certificate(signer), "-CAkey", self.key(signer)]
+            signing += ["-CAcreateserial"]
+        self._run(
+            *("x509", "-req", "-in", request, *signing, "-days", "2", "-sha256"),
+            *("-extfile", config, "-extensions", "ext", "-out", self.certificate(name)),
+        )
+
+    def _run(self, *arguments: Any) -> None:
+        command = [self._openssl, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        if done.returncode:
+            raise ServerError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")
+
+
+# -------------------------------------------------------------------- a server
+
+
+class Server:
+    """A server to talk to: where it is, and how to get in.
+
+    Attributes:
+        kwargs: keyword arguments for `redis.Redis`, `redis.asyncio.Redis` and
+            `aiecs_redis.Redis`: host and port or unix_socket_path, db, and, where it takes
+            them, username, password and the ssl_ options.
+    """
+
+    kwargs: dict[str, Any]
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Leave a server that someone else runs as it is."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {settings.location(self.kwargs)}>"
+
+    @property
+    def url(self) -> str:
+        """The redis://, rediss:// or unix:// URL that says the same as `kwargs`."""
+        known = dict(self.kwargs)
+        user, password = known.pop("username", None), known.pop("password", None)
+        credentials = ""
+        if password is not None:
+            credentials = f"{quote(user or '', safe='')}:{quote(password, safe='')}@"
+        db = known.pop("db", 0)
+        path = known.pop("unix_socket_path", None)
+        if path is not None:
+            return f"unix://{credentials}{quote(path)}?{urlencode({'db': db})}"
+        host, port = known.pop("host"), known.pop("port")
+        host = f"[{host}]" if ":" in host else host
+        scheme = "rediss" if known.pop("ssl", False) else "redis"
+        options = f"?{urlencode(known)}" if known else ""
+        return f"{scheme}://{credentials}{host}:{port}/{db}{options}"
+
+    def cli(self, *args: str) -> str:
+        """Run a command through redis-cli and return what it prints, without the newline.
+
+        Raises:
+            ServerError: redis-cli is missing, or the server answered with an error.
+        """
+        known = self.kwargs
+        command = [_program("redis-cli", "redis-tools"), "-e", "-n", str(known.get("db", 0))]
+        if "unix_socket_path" in known:
+            command += ["-s", known["unix_socket_path"]]
+        else:
+            command += ["-h", known["host"], "-p", str(known["port"])]
+        if known.get("username"):
+            command += ["--user", known["username"]]
+        if known.get("ssl"):
+            command += ["--tls"]
+            options = ("--cacert", "ssl_ca_certs"), ("--cert", "ssl_certfile")
+            for option, key in (*options, ("--key", "ssl_keyfile")):
+                command += [option, known[key]] if known.get(key) else []
+        environment = dict(os.environ)
+        environment.pop("REDISCLI_AUTH", None)
+        if known.get("password"):
+            environment["REDISCLI_AUTH"] = known["password"]
+        done = subprocess.run(
+            [*command, *args], capture_output=True, text=True, timeout=30, env=environment
+        )
+        if done.returncode:
+            said = (done.stderr + done.stdout).strip()
+            raise ServerError(f"redis-cli {' '.join(args[:1])} failed: {said}")
+        return done.stdout.rstrip("\n")
+
+    def connect(self, **kwargs: Any) -> redis.Redis:
+        """Return a synchronous redis-py client; it neither retries nor decodes replies."""
+        patience: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": 5}
+        return redis.Redis(**{**self.kwargs, **patience, **kwargs})
+
+
+class ExternalServer(Server):
+    """A server that runs already, and is not ours to stop.
+
+    Args:
+        kwargs: as `Server.kwargs`.
+    """
+
+    def __init__(self, kwargs: Mapping[str, Any]) -> None:
+        self.kwargs = dict(kwargs)
+
+
+_running: weakref.WeakSet[RedisServer] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    for server in list(_running):
+        with contextlib.suppress(ServerError, OSError):
+            server.stop()
+
+
+class RedisServer(Server):
+    """A redis-server process of our own, on a free port of 127.0.0.1, in a temporary folder.
+
+    It starts with `start()` or `with`, and keeps its port over `stop()`, `kill()` and
+    `restart()`. Nothing is written to disk unless `appendonly` is set.
+
+    Args:
+        requirepass: password of the default user.
+        users: ACL rules by user name, such as {"ann": "on >secret ~* &* +@all"}.
+        unix_socket: listen on a unix socket too, and let `kwargs` lead to it.
+        tls: speak TLS only, with certificates made at the first start (`certificates`).
+        tls_auth_clients: with `tls`, demand a client certificate.
+        certificate: with `tls`, which certificate the server shows: "server" or
+            "wrong-host".
+        appendonly: keep the data over `restart()` (appendfsync always).
+        config: further lines of redis.conf; a list gives the line several times.
+        port: TCP port; a free one when it is None.
+        executable: path of the program; redis-server on the PATH when it is None.
+
+    Attributes:
+        host: "127.0.0.1".
+        port: the TCP (or TLS) port; None until it is started, unless given.
+        folder: the temporary folder; None when it is stopped for good.
+        certificates: the `Certificates`; None without `tls`.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        *,
+        requirepass: str | None = None,
+        users: Mapping[str, str] | None = None,
+        unix_socket: bool = False,
+        tls: bool = False,
+        tls_auth_clients: bool = False,
+        certificate: str = "server",
+        appendonly: bool = False,
+        config: Mapping[str, ConfigValue] | None = None,
+        port: int | None = None,
+        executable: str | None = None,
+    ) -> None:
+        self.requirepass = requirepass
+        self.users = dict(users or {})
+        self.unix_socket = unix_socket
+        self.tls = tls
+        self.tls_auth_clients = tls_auth_clients
+        self.certificate = certificate
+        self.appendonly = appendonly
+        self.config = dict(config or {})
+        self.port = port
+        self.folder: Path | None = None
+        self.certificates: Certificates | None = None
+        self._any_port = port is None
+        self._executable = executable
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RedisServer:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs, else None."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process is not None else None
+
+    @property
+    def socket_path(self) -> str:
+        """Path of the unix socket (with `unix_socket`)."""
+        return str(self._files() / "redis.sock")
+
+    @property
+    def kwargs(self) -> dict[str, Any]:  # type: ignore[override]
+        """Keyword arguments that lead to it as the default user; see `Server`."""
+        found: dict[str, Any] = {"db": 0}
+        if self.unix_socket:
+            found["unix_socket_path"] = self.socket_path
+        else:
+            found.update(host=self.host, port=self.port)
+        if self.requirepass is not None:
+            found["password"] = self.requirepass
+        if self.certificates is not None and not self.unix_socket:
+            found.update(ssl=True, ssl_ca_certs=self.certificates.certificate("ca"))
+            if self.tls_auth_clients:
+                found["ssl_certfile"] = self.certificates.certificate("client")
+                found["ssl_keyfile"] = self.certificates.key("client")
+        return found
+
+    # --------------------------------------------------------------- life cycle
+
+    def start(self) -> RedisServer:
+        """Start it and return when it answers PING; does nothing when it runs already.
+
+        Raises:
+            ServerError: the program is not installed, or does not start; with its last words.
+        """
+        if self.pid is not None:
+            return self
+        executable = self._executable or _program("redis-server", "redis-server")
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="aiecs-redis-"))
+        if self.tls and self.certificates is None:
+            self.certificates = Certificates(self.folder)
+        _running.add(self)
+        try:
+            # Between looking for a free port and using it someone else may have taken it.
+            for attempt in range(5):
+                fresh = self._any_port and (self.port is None or attempt > 0)
+                if fresh:
+                    self.port = free_port()
+                try:
+                    return self._launch(executable)
+                except ServerError as exc:
+                    if not (fresh and "already in use" in str(exc)):
+                        raise
+            raise ServerError("redis-server found no free port in five attempts")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop it (SIGTERM, after 5 s SIGKILL) and remove its folder."""
+        self._end(signal.SIGTERM)
+        _running.discard(self)
+        self.certificates = None
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would; the folder stays for `restart()`."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> RedisServer:
+        """End it if it still runs (SIGTERM), and start it on the same port."""
+        self._end(signal.SIGTERM)
+        return self.start()
+
+    def pause(self) -> None:
+        """Stop it in its tracks (SIGSTOP): connections stay, nothing is answered."""
+        pid = self._signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):  # returns once it really stands still
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let it go on after `pause()` (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _files(self) -> Path:
+        if self.folder is None:
+            raise ServerError("the server is not started")
+        return self.folder
+
+    def _signal(self, number: signal.Signals) -> int:
+        pid = self.pid
+        if pid is None:
+            raise ServerError("the server does not run")
+        os.kill(pid, number)
+        return pid
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(number)
+            process.send_signal(signal.SIGCONT)  # a paused process dies only when it goes on
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.wait()
+
+    def _launch(self, executable: str) -> RedisServer:
+        folder = self._files()
+        lines = "\n".join(f"{key} {value}" for key, value in self._configuration())
+        file = folder / "redis.conf"
+        file.write_text(lines + "\n")
+        file.chmod(0o600)
+        log = folder / "redis.log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [executable, str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,  # Ctrl-C is for us, not for the server
+            )
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if self._process.poll() is not None:
+                self._process = None
+                raise ServerError(f"redis-server does not start: {self._last_words(log)}")
+            if time.monotonic() > deadline:
+                self._end(signal.SIGKILL)
+                raise ServerError(f"redis-server does not answer: {self._last_words(log)}")
+            time.sleep(0.01)
+        return self
+
+    def _answers(self) -> bool:
+        # Its certificate may be for another host on purpose.
+        client = self.connect(**({"ssl_check_hostname": False} if self.tls else {}))
+        try:
+            client.ping()
+            return bool(client.info("server")["process_id"] == self.pid)
+        except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError):
+            return True  # it answers, if only to send us away (ACL rules without default)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            return False
+        finally:
+            client.close()
+
+    def _last_words(self, log: Path) -> str:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        text = " / ".join(line.strip() for line in lines[-4:]) or "it says nothing"
+        return text.replace(self.requirepass, "***") if self.requirepass else text
+
+    def _configuration(self) -> Iterator[tuple[str, ConfigValue]]:
+        yield "bind", self.host
+        yield "dir", f'"{self.folder}"'
+        yield "daemonize", "no"
+        yield "save", '""'
+        yield "appendonly", "yes" if self.appendonly else "no"
+        if self.appendonly:
+            yield "appendfsync", "always"
+        if self.certificates is not None:
+            yield "port", 0
+            yield "tls-port", int(self.port or 0)
+            yield "tls-cert-file", f'"{self.certificates.certificate(self.certificate)}"'
+            yield "tls-key-file", f'"{self.certificates.key(self.certificate)}"'
+            yield "tls-ca-cert-file", f'"{self.certificates.certificate("ca")}"'
+            yield "tls-auth-clients", "yes" if self.tls_auth_clients else "no"
+        else:
+            yield "port", int(self.port or 0)
+        if self.unix_socket:
+            yield "unixsocket", f'"{self.socket_path}"'
+        if self.requirepass is not None:
+            yield "requirepass", f'"{_quoted(self.requirepass)}"'
+        for name, rules in self.users.items():
+            yield "user", f"{name} {rules}"
+        for key, value in self.config.items():
+            for one in value if isinstance(value, list) else [value]:
+                yield key, {True: "yes", False: "no"}[one] if isinstance(one, bool) else one
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def server_from_environment(environ: Mapping[str, str] | None = None, **options: Any) -> Server:
+    """Return the server the environment names, else one of our own.
+
+    Args:
+        environ: environment variables (default: `os.environ`). With REDIS_HOST, REDIS_URL or
+            REDIS_UNIX_SOCKET_PATH set, the server they and REDIS_PORT, REDIS_PASSWORD and
+            the like name (see `aiecs_redis.settings`).
+        **options: for the `RedisServer` that is started otherwise.
+
+    Use it with `with`: the server is stopped after the block if it was started by it.
+
+    Raises:
+        ValueError: a wrong value in the environment.
+        ServerError: as `RedisServer.start()`.
+    """
+    environ = os.environ if environ is None else environ
+    named = ("REDIS_HOST", "REDIS_URL", "REDIS_UNIX_SOCKET_PATH")
+    if not any(environ.get(name, "").strip() for name in named):
+        return RedisServer(**options).start()
+    found = settings.load(None, environ)
+    for key in ("decode_responses", "max_connections", "retry_on_timeout"):
+        found.pop(key)
+    return ExternalServer({k: v for k, v in found.items() if v is not None})

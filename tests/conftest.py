@@ -1,0 +1,117 @@
+"""Fixtures that several test modules share: servers, a clean environment, an initialized client.
+
+The tests run on the server that REDIS_HOST (REDIS_PORT, REDIS_PASSWORD, ...) names, else on one
+that is started for them. A server that is not theirs keeps what is in it: they use database 15
+(or the one in REDIS_TEST_DB), and only if it is empty.
+"""
+
+import asyncio
+import os
+import shutil
+
+import pytest
+import pytest_asyncio
+
+from aiecs_redis import settings
+from aiecs_redis.redis_client import RedisClient
+from aiecs_redis.testing import RedisServer, server_from_environment
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
+LOOPS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not uvloop, reason="uvloop"))]
+
+
+def pytest_generate_tests(metafunc):
+    """`@pytest.mark.both_loops` runs a test on asyncio's own loop and on uvloop."""
+    if metafunc.definition.get_closest_marker("both_loops"):
+        metafunc.parametrize("event_loop_policy", LOOPS, indirect=True)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "both_loops: runs on asyncio's loop and on uvloop")
+    # Its successor, a hook, needs a pytest-asyncio that does not run on Python 3.9.
+    config.addinivalue_line("filterwarnings", "ignore:Overriding the .event_loop_policy. fixture")
+
+
+@pytest.fixture
+def event_loop_policy(request):
+    """What pytest-asyncio takes its loops from."""
+    if getattr(request, "param", "asyncio") == "uvloop":
+        return uvloop.EventLoopPolicy()
+    return asyncio.DefaultEventLoopPolicy()
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """The server of the session; `redis_server.kwargs` lead to the database of the tests."""
+    with server_from_environment() as server:
+        if not isinstance(server, RedisServer):
+            server.kwargs["db"] = int(os.environ.get("REDIS_TEST_DB", 15))
+            with server.connect() as admin:
+                if admin.dbsize():
+                    pytest.exit(
+                        f"database {server.kwargs['db']} of the server in REDIS_HOST is not"
+                        " empty: name one the tests may clear in REDIS_TEST_DB",
+                        returncode=3,
+                    )
+        yield server
+
+
+@pytest.fixture
+def server(redis_server):
+    """The server of the session, with an empty database."""
+    with redis_server.connect() as admin:
+        admin.flushdb()
+        yield redis_server
+        admin.flushdb()
+
+
+@pytest.fixture
+def admin(server):
+    """A synchronous redis-py client that sees what the tests did; it decodes replies."""
+    with server.connect(decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def no_environment(monkeypatch):
+    """No REDIS_ variable is set. Returns monkeypatch, to set some."""
+    for name in settings.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
+def environment(no_environment, server):
+    """The REDIS_ variables lead to the server. Returns monkeypatch, to set more."""
+    for key, value in server.kwargs.items():
+        no_environment.setenv(f"REDIS_{key.upper()}", str(value))
+    return no_environment
+
+
+@pytest.fixture
+def start_server():
+    """`start_server(requirepass="x")`: a RedisServer with options of its own, for one test."""
+    if shutil.which("redis-server") is None and os.environ.get("REDIS_HOST"):
+        pytest.skip("needs redis-server to start servers of its own")
+    started = []
+
+    def start(**options):
+        started.append(RedisServer(**options).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest_asyncio.fixture
+async def client(server):
+    """An initialized RedisClient on the empty database."""
+    client = RedisClient(server.kwargs)
+    await client.initialize()
+    yield client
+    await client.close()
