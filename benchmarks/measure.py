@@ -113,12 +113,14 @@ async def measure(workload: Workload, commands: Commands, durations: Durations) 
 
     each = workload.tasks * workload.commands
     tasks = [asyncio.ensure_future(work(number)) for number in range(workload.tasks)]
-    await stay(durations.warm_up, lambda: meter.commands >= each)
-    meter.phase = Phase.COUNT
-    await stay(durations.counting, lambda: meter.counted() >= each)
-    meter.phase = Phase.TIME
-    await stay(durations.latency, lambda: len(meter.latencies) >= workload.tasks)
-    meter.phase = Phase.END
+    try:
+        await stay(durations.warm_up, lambda: meter.commands >= each)
+        meter.phase = Phase.COUNT
+        await stay(durations.counting, lambda: meter.counted() >= each)
+        meter.phase = Phase.TIME
+        await stay(durations.latency, lambda: len(meter.latencies) >= workload.tasks)
+    finally:
+        meter.phase = Phase.END  # also after an error: a client may swallow the cancelling
     _, waiting = await asyncio.wait(tasks, timeout=FINISH_SECONDS)
     if failed.done():
         failed.result()

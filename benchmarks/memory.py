@@ -35,9 +35,11 @@ async def measure_waiting(get: Get, address: Address, tasks: int) -> Memory:
     _pause(address)
     waiting = [asyncio.ensure_future(_get_once(get, number)) for number in range(tasks)]
     await asyncio.sleep(SETTLE_SECONDS)
-    if any(task.done() for task in waiting):
-        raise RuntimeError("the server answered while it was to be paused")
     growth = resident_bytes() - before
+    for task in waiting:
+        if task.done():
+            task.result()  # raises what the client did
+            raise RuntimeError("the server answered while it was to be paused")
     await asyncio.wait_for(asyncio.gather(*waiting), REPLY_SECONDS)
     return Memory(before / MIB, growth / MIB)
 
