@@ -18,7 +18,8 @@ RELEASE = ["-O3", "-DNDEBUG"]
 DEBUG = ["-O0", "-UNDEBUG", "-DAR_DEBUG", "-U_FORTIFY_SOURCE"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
-OWN_WARNINGS = ["-Wall", "-Wextra"]
+# CPython leaves it out too: {NULL} ends its tables.
+OWN_WARNINGS = ["-Wall", "-Wextra", "-Wno-missing-field-initializers"]
 
 
 class Flags(NamedTuple):
