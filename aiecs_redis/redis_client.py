@@ -112,6 +112,10 @@ async def _raising(exc: Exception) -> Any:
     raise exc
 
 
+async def _truth(call: Call[Any]) -> bool:
+    return bool(await call)
+
+
 class _NotInitialized:
     """In the place of the Redis object while there is none."""
 
@@ -281,9 +285,8 @@ class RedisClient:
             raise TypeError(f"set() got an unexpected keyword argument {unknown!r}")
         try:
             client = self._client or _NO_CLIENT
-            if options.get("get"):
-                return guard(client.set(key, value, ex=ex, nx=nx, **options), _set_failed, key)
-            return guard(client.set(key, value, ex=ex, nx=nx, **options), _set_failed, key, bool)
+            call = client.set(key, value, ex=ex, nx=nx, **options)
+            return guard(call if options.get("get") else _truth(call), _set_failed, key)
         except Exception as exc:
             return guard(_raising(exc), _set_failed, key)
 
@@ -314,7 +317,7 @@ class RedisClient:
         After an error False, and it is logged: `Redis ping failed: {e}`.
         """
         try:
-            return guard((self._client or _NO_CLIENT).ping(), _ping_failed, None, bool)
+            return guard((self._client or _NO_CLIENT).ping(), _ping_failed, None)
         except Exception as exc:
             return guard(_raising(exc), _ping_failed, None)
 
@@ -422,7 +425,7 @@ class RedisClient:
         Raises redis.exceptions.RedisError when awaited, as redis-py.
         """
         try:
-            return guard((self._client or _NO_CLIENT).exists(name), None, name, bool)
+            return _truth((self._client or _NO_CLIENT).exists(name))
         except Exception as exc:
             return _raising(exc)
 

@@ -1,0 +1,25 @@
+"""aiecs_redis: the AIECS Redis client, and a redis.asyncio.Redis, on a native C core."""
+
+from aiecs_redis import _bind as _bind  # first: configures the core
+from aiecs_redis import exceptions
+from aiecs_redis.client import Redis, StrictRedis
+from aiecs_redis.exceptions import OutcomeUnknownError
+from aiecs_redis.pipeline import Pipeline
+from aiecs_redis.redis_client import (
+    RedisClient,
+    close_redis_client,
+    get_redis_client,
+    initialize_redis_client,
+)
+
+__all__ = [
+    "OutcomeUnknownError",
+    "Pipeline",
+    "Redis",
+    "RedisClient",
+    "StrictRedis",
+    "close_redis_client",
+    "exceptions",
+    "get_redis_client",
+    "initialize_redis_client",
+]

@@ -1,0 +1,127 @@
+"""Hands the C core what it must not import itself: redis-py's classes and callbacks.
+
+redis-py's names are bound here, at import: `redis.asyncio.Redis` looked up later may be ourselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Mapping
+from typing import Any, Callable, TypeVar
+
+import redis
+import redis.asyncio
+import redis.exceptions
+from redis._parsers import helpers
+from redis._parsers.base import BaseParser
+
+from aiecs_redis import _native
+from aiecs_redis.exceptions import OutcomeUnknownError
+
+BaseRedis = redis.asyncio.client.Redis
+BasePipeline = redis.asyncio.client.Pipeline
+
+T = TypeVar("T")
+
+SUPPORTED = ((7, 0), (9, 0))
+"""redis-py versions that work: from the first on, below the second."""
+
+_BOOL_OK, _SET, _BOOL, _PONG, _PY_SET, _PAIRS, _FLOAT, _SCORES, _IDENTITY, _ZADD = range(1, 11)
+
+
+def check_redis_version(version: str) -> None:
+    """Raise ImportError, in one sentence, for a redis-py that is not supported."""
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
+        raise ImportError(
+            f"aiecs_redis works with redis-py >=7.0,<9 and found {version}: "
+            'run: pip install "redis>=7.0,<9"'
+        )
+
+
+def callback_tables() -> Mapping[str, Mapping[str, Callable[..., Any]]]:
+    """redis-py's tables of response callbacks by name; newer versions keep them apart."""
+    try:
+        from redis._parsers import response_callbacks as module
+    except ImportError:
+        module = helpers  # type: ignore[assignment]
+    return {
+        name: table for name, table in vars(module).items() if name.startswith("_RedisCallbacks")
+    }
+
+
+def _converters() -> dict[Callable[..., Any], int]:
+    """The response callbacks that the core applies natively, and its number for each."""
+    found: dict[Callable[..., Any], int] = {bool: _BOOL}
+    named = {
+        "bool_ok": _BOOL_OK,
+        "parse_set_result": _SET,
+        "float_or_none": _FLOAT,
+        "parse_zadd": _ZADD,
+        "zset_score_pairs": _SCORES,
+        "zset_score_pairs_resp3": _SCORES,
+        "zset_score_pairs_unified": _SCORES,
+        "zset_score_pairs_resp3_to_resp2_legacy": _SCORES,
+    }
+    for name, number in named.items():
+        if hasattr(helpers, name):
+            found[getattr(helpers, name)] = number
+    for name, table in callback_tables().items():
+        resp2 = "RESP2" in name and "RESP3" not in name
+        for command, number in (
+            ("PING", _PONG),
+            ("SMEMBERS", _PY_SET),
+            ("HGETALL", _PAIRS if resp2 else _IDENTITY),
+        ):
+            if command in table:
+                found.setdefault(table[command], number)
+    return found
+
+
+async def _guard_awaitable(
+    awaitable: Awaitable[T], on_error: Callable[[Any, Exception], T], key: object
+) -> T:
+    """`_native.guard` for awaitables that are not native commands."""
+    try:
+        return await awaitable
+    except Exception as error:
+        return on_error(key, error)
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _resolve_awaitable(
+    awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop
+) -> asyncio.Future[T]:
+    """A future of the loop for anything that can be awaited."""
+    if asyncio.isfuture(awaitable):
+        return awaitable
+    return loop.create_task(_await(awaitable))
+
+
+def bind() -> None:
+    """Configure the core; the package does this once, at import."""
+    check_redis_version(redis.__version__)
+    _native.configure(
+        ConnectionError=redis.exceptions.ConnectionError,
+        TimeoutError=redis.exceptions.TimeoutError,
+        DataError=redis.exceptions.DataError,
+        InvalidResponse=redis.exceptions.InvalidResponse,
+        AuthenticationError=redis.exceptions.AuthenticationError,
+        RedisError=redis.exceptions.RedisError,
+        OutcomeUnknownError=OutcomeUnknownError,
+        parse_error=BaseParser.parse_error,
+        converters=_converters(),
+        python_client=BaseRedis,
+        python_pipeline=BasePipeline,
+        guard_awaitable=_guard_awaitable,
+        resolve_awaitable=_resolve_awaitable,
+    )
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_native.after_fork)
+
+
+bind()

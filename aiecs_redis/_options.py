@@ -1,0 +1,189 @@
+"""From a redis-py connection pool to the settings of the native transport.
+
+redis-py itself interprets the settings: one of its connections is constructed (never connected)
+and read, so that defaults and conversions are those of the version installed.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any, Callable
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    BlockingConnectionPool,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.credentials import CredentialProvider
+
+from aiecs_redis import _native
+from aiecs_redis._bind import BaseRedis
+
+POOL_TIMEOUT = 20.0
+"""Seconds to wait for a leased connection, as redis-py's BlockingConnectionPool does."""
+
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""Unsent bytes from which on commands wait."""
+
+USER_TIMEOUT = 30.0
+"""Seconds that sent data may stay unacknowledged (TCP_USER_TIMEOUT)."""
+
+_NATIVE_CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
+
+
+def _default_retry() -> Retry:
+    import inspect
+
+    default: Retry = inspect.signature(BaseRedis.__init__).parameters["retry"].default
+    return default
+
+
+DEFAULT_RETRY = _default_retry()
+
+
+def is_native_pool(pool: Any) -> bool:
+    """Whether the pool's settings say all there is to know about its connections.
+
+    Pools that find their server or make their connections in a way of their own (Sentinel's, or a
+    user's subclass) are left to redis-py.
+    """
+    cls = type(pool)
+    return (
+        isinstance(pool, ConnectionPool)
+        and cls.get_connection
+        in (ConnectionPool.get_connection, BlockingConnectionPool.get_connection)
+        and cls.make_connection
+        in (ConnectionPool.make_connection, BlockingConnectionPool.make_connection)
+        and pool.connection_class in _NATIVE_CONNECTIONS
+        and pool.connection_kwargs.get("redis_connect_func") is None
+    )
+
+
+def asynchronous_retry(retry: Any) -> Any:
+    """The asyncio Retry for one of either class: the other one would never wait for a reply."""
+    if retry is None or isinstance(retry, Retry):
+        return retry
+    return Retry(retry._backoff, retry._retries, retry._supported_errors)
+
+
+def explicit_retry(pool: Any) -> bool:
+    """Whether the user asked for a retry policy, as opposed to redis-py's default."""
+    kwargs = pool.connection_kwargs
+    retry = kwargs.get("retry")
+    return bool(kwargs.get("retry_on_error")) or (retry is not None and retry != DEFAULT_RETRY)
+
+
+def _credentials(template: Any) -> Callable[[], Any] | None:
+    provider = template.credential_provider
+    if provider is None:
+        username, password = template.username, template.password
+        if not username and not password:
+            return None
+        pair = (username, password or "") if username else (password,)
+        return lambda: pair
+    if type(provider).get_credentials_async is not CredentialProvider.get_credentials_async:
+        return provider.get_credentials_async  # type: ignore[no-any-return]
+    return provider.get_credentials  # type: ignore[no-any-return]
+
+
+def _tls(template: Any) -> dict[str, Any] | None:
+    settings = getattr(template, "ssl_context", None)
+    if settings is None:
+        return None
+    flags = int(ssl.create_default_context().verify_flags)
+    for flag in settings.include_verify_flags or ():
+        flags |= int(flag)
+    for flag in settings.exclude_verify_flags or ():
+        flags &= ~int(flag)
+    minimum = ssl.TLSVersion.TLSv1_2 if settings.min_version is None else settings.min_version
+    return {
+        "cafile": _path(settings.ca_certs),
+        "capath": _path(settings.ca_path),
+        "cadata": settings.ca_data,
+        "certfile": _path(settings.certfile),
+        "keyfile": _path(settings.keyfile),
+        "password": settings.password,
+        "ciphers": settings.ciphers,
+        "verify": int(settings.cert_reqs),
+        "check_hostname": int(settings.check_hostname),
+        "min_version": max(int(minimum), 0),
+        "verify_flags": flags,
+    }
+
+
+def _path(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _socket_options(template: Any) -> tuple[tuple[int, int, int], ...]:
+    options: list[tuple[int, int, int]] = []
+    if getattr(template, "socket_keepalive", False):
+        chosen = getattr(template, "socket_keepalive_options", None) or {}
+        options += [(socket.IPPROTO_TCP, int(key), int(value)) for key, value in chosen.items()]
+    user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if user_timeout is not None:
+        options.append((socket.IPPROTO_TCP, user_timeout, int(USER_TIMEOUT * 1000)))
+    return tuple(options)
+
+
+def _driver(template: AbstractConnection) -> tuple[str | None, str | None]:
+    info = getattr(template, "driver_info", None)
+    if info is None:
+        name, version = getattr(template, "lib_name", None), getattr(template, "lib_version", None)
+    else:
+        name, version = info.formatted_name, info.lib_version
+    return name or None, version or None
+
+
+def build_config(
+    pool: Any, *, max_pending_bytes: int | None = None, pool_timeout: float | None = None
+) -> tuple[_native.Config, Retry]:
+    """The native settings for a pool, and the retry policy of its connections.
+
+    Raises:
+        redis.exceptions.ConnectionError: a TLS file cannot be read.
+    """
+    template: Any = pool.connection_class(**pool.connection_kwargs)
+    encoder = template.encoder
+    retry = template.retry
+    explicit = explicit_retry(pool)
+    utf8 = encoder.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    strict = encoder.encoding_errors == "strict"
+    lib_name, lib_version = _driver(template)
+    if pool_timeout is None:
+        pool_timeout = getattr(pool, "timeout", POOL_TIMEOUT)
+    where = (
+        {"path": template.path}
+        if hasattr(template, "path")
+        else {"host": template.host, "port": int(template.port)}
+    )
+    config = _native.Config(
+        **where,
+        db=int(template.db or 0),
+        credentials=_credentials(template),
+        client_name=template.client_name,
+        lib_name=lib_name,
+        lib_version=lib_version,
+        protocol=int(template.protocol or 3),
+        encoding=None if utf8 else encoder.encoding,
+        errors=None if strict else encoder.encoding_errors,
+        decode_responses=bool(encoder.decode_responses),
+        timeout=float(template.socket_timeout or 0),
+        connect_timeout=float(template.socket_connect_timeout or 0),
+        keepalive=bool(getattr(template, "socket_keepalive", False)),
+        socket_options=_socket_options(template),
+        max_connections=min(int(pool.max_connections), 2**31 - 1),
+        pool_timeout=float(pool_timeout or 0),
+        max_pending_bytes=int(max_pending_bytes or MAX_PENDING_BYTES),
+        tls=_tls(template),
+        retries=0 if explicit else int(retry.get_retries()),
+        backoff=retry._backoff.compute,
+        replay=not explicit,
+        retry_on_timeout=bool(template.retry_on_timeout) and not explicit,
+    )
+    return config, retry

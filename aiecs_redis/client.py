@@ -1,0 +1,147 @@
+"""`Redis`: redis-py's asyncio client on the native transport."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
+
+from redis.asyncio.connection import ConnectionPool
+
+from aiecs_redis import _native, _options
+from aiecs_redis._bind import BaseRedis
+
+if TYPE_CHECKING:
+    from redis.asyncio.retry import Retry
+
+    from aiecs_redis.pipeline import Pipeline
+
+__all__ = ["Redis", "StrictRedis"]
+
+Self = TypeVar("Self", bound="Redis")
+
+_OWN_OPTIONS = ("max_pending_bytes", "pool_timeout")
+
+
+def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Our own constructor arguments, taken out of those for redis-py, and checked."""
+    own = {name: kwargs.pop(name) for name in _OWN_OPTIONS if kwargs.get(name) is not None}
+    for name, value in own.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise ValueError(f"{name}={value!r}: give a number greater than 0")
+    return own
+
+
+class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
+    """redis.asyncio.Redis with its commands on native, multiplexed connections.
+
+    Takes every argument of redis.asyncio.Redis, and two of its own:
+
+    Args:
+        max_pending_bytes: unsent bytes on a connection from which on further commands wait
+            for room, default 64 MiB.
+        pool_timeout: seconds that a command which needs a connection of its own (BLPOP, say)
+            waits for one when max_connections are in use, default 20.
+
+    Commands of all tasks share one connection, pipelined in the order in which they were
+    issued; cancelling or timing out a command leaves the connection in place. After a lost
+    connection, commands that were not sent, reads, and writes whose repetition changes nothing
+    are sent again; others raise `aiecs_redis.exceptions.OutcomeUnknownError`. An explicit
+    `retry=` or `retry_on_error=` has redis-py's meaning instead. One client may be used from
+    several event loops and after fork(): each has connections of its own.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        own = _take_own_options(kwargs)
+        if "retry" in kwargs:
+            kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
+        super().__init__(**kwargs)
+        if own:
+            self.connection_pool._aiecs_options = own
+        self._configure()
+
+    def _configure(self) -> None:
+        """Read the pool's settings anew; connections made by older ones are closed."""
+        pool = self.connection_pool
+        self._retry_policy: Optional[Retry] = None
+        config = None
+        if not self.single_connection_client and _options.is_native_pool(pool):
+            own = getattr(pool, "_aiecs_options", {})
+            config, self._retry_policy = _options.build_config(pool, **own)
+        self._native_configure(config, config is not None and _options.explicit_retry(pool))
+
+    @classmethod
+    def from_url(
+        cls: type[Self],
+        url: str,
+        single_connection_client: bool = False,
+        auto_close_connection_pool: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Self:
+        """A client for redis://, rediss:// or unix:// URLs, as redis.asyncio.Redis.from_url."""
+        own = _take_own_options(kwargs)
+        if "retry" in kwargs:
+            kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
+        pool = ConnectionPool.from_url(url, **kwargs)
+        pool._aiecs_options = own
+        client = cls(connection_pool=pool, single_connection_client=single_connection_client)
+        if auto_close_connection_pool is None:
+            auto_close_connection_pool = True
+        client.auto_close_connection_pool = auto_close_connection_pool
+        return client
+
+    async def _retry_execute(self, *args: Any, **options: Any) -> Any:
+        """One command under the user's own retry policy."""
+        assert self._retry_policy is not None
+
+        async def failed(_error: BaseException) -> None:
+            """The core has dropped what was broken."""
+
+        return await self._retry_policy.call_with_retry(
+            lambda: self._native_execute(*args, **options), failed
+        )
+
+    def _on_resp2_fallback(self) -> None:
+        """The server speaks RESP2 only: use redis-py's callbacks for it, keep the user's own."""
+        from redis._parsers.response_callbacks import get_response_callbacks
+
+        settings = self.connection_pool.connection_kwargs
+        legacy = settings.get("legacy_responses", True)
+        before = get_response_callbacks(settings.get("protocol"), legacy)
+        after = get_response_callbacks(2, legacy)
+        for name in {*before, *after}:
+            if self.response_callbacks.get(name) is not before.get(name):
+                continue
+            if name in after:
+                self.response_callbacks[name] = after[name]
+            else:
+                del self.response_callbacks[name]
+
+    def set_retry(self, retry: Retry) -> None:
+        """Change the retry policy; native connections are made anew with the next command."""
+        super().set_retry(_options.asynchronous_retry(retry))
+        self._configure()
+
+    def pipeline(self, transaction: bool = True, shard_hint: Optional[str] = None) -> Pipeline:
+        """A queue of commands sent in one write, as redis.asyncio.Redis.pipeline."""
+        from aiecs_redis.pipeline import Pipeline
+
+        return Pipeline(
+            self.connection_pool,
+            self.response_callbacks,
+            transaction,
+            shard_hint,
+            client=self,
+        )
+
+    async def aclose(self, close_connection_pool: Optional[bool] = None) -> None:
+        """Close the native connections, and the pool as redis.asyncio.Redis.aclose does.
+
+        Commands still pending fail with redis.exceptions.ConnectionError; the next one connects
+        anew.
+        """
+        self._native_close()
+        await super().aclose(close_connection_pool)
+
+
+StrictRedis = Redis
+

@@ -1,0 +1,149 @@
+"""`Pipeline`: redis-py's asyncio pipeline as one write and one slot on the shared connection."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Optional
+
+from redis.client import EMPTY_RESPONSE
+from redis.exceptions import ExecAbortError, ResponseError, WatchError
+
+from aiecs_redis import _native
+from aiecs_redis._bind import BasePipeline
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+
+__all__ = ["Pipeline"]
+
+Stack = list[tuple[tuple[Any, ...], dict[str, Any]]] if TYPE_CHECKING else list
+
+
+class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
+    """redis.asyncio's Pipeline; with WATCH it works on a connection of its own, as there."""
+
+    _queueing_execute_command = BasePipeline.execute_command
+
+    def __init__(
+        self,
+        connection_pool: Any,
+        response_callbacks: Any,
+        transaction: bool,
+        shard_hint: Optional[str],
+        client: Optional[Redis] = None,
+    ) -> None:
+        super().__init__(connection_pool, response_callbacks, transaction, shard_hint)
+        self._client = client
+
+    def _is_native(self) -> bool:
+        client = self._client
+        if client is None or self.watching or self.connection is not None:
+            return False
+        if not client._native_ready:
+            return False
+        # HIMPORT prepares connections in a way only redis-py's own code knows.
+        return not any(str(args[0]).upper().startswith("HIMPORT") for args, _ in self.command_stack)
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send all queued commands and return their results, as redis.asyncio's pipeline."""
+        if not self._is_native():
+            result: list[Any] = await super().execute(raise_on_error)
+            return result
+        stack: Stack = self.command_stack
+        if not stack:
+            return []
+        try:
+            if self.scripts:
+                await self._load_scripts()
+            if self.is_transaction or self.explicit_transaction:
+                return await self._run_transaction(stack, raise_on_error)
+            return await self._run(stack, raise_on_error)
+        finally:
+            await self.reset()
+
+    async def _send(self, commands: Stack, raw: bool) -> tuple[list[Any], bool, bool]:
+        client = self._client
+        assert client is not None
+        if not client._native_retrying:
+            return await client._native_batch(commands, raw)
+
+        async def failed(_error: BaseException) -> None:
+            """The core has dropped what was broken."""
+
+        policy = client._retry_policy
+        assert policy is not None
+        outcome: tuple[list[Any], bool, bool] = await policy.call_with_retry(
+            lambda: client._native_batch(commands, raw), failed
+        )
+        return outcome
+
+    async def _load_scripts(self) -> None:
+        """Make the server know every registered script that is about to run."""
+        client = self._client
+        assert client is not None
+        scripts = list(self.scripts)
+        known = await client.execute_command("SCRIPT EXISTS", *(s.sha for s in scripts))
+        for script, exists in zip(scripts, known):
+            if not exists:
+                script.sha = await client.execute_command("SCRIPT LOAD", script.script)
+
+    async def _run(self, stack: Stack, raise_on_error: bool) -> list[Any]:
+        results, failed, awaitables = await self._send(stack, False)
+        if failed:
+            for result in results:
+                if isinstance(result, Exception) and not isinstance(result, ResponseError):
+                    raise result
+            if raise_on_error:
+                self.raise_first_error(stack, results)
+        if awaitables:
+            results = [await r if inspect.isawaitable(r) else r for r in results]
+        return results
+
+    async def _run_transaction(self, stack: Stack, raise_on_error: bool) -> list[Any]:
+        sent = [command for command in stack if EMPTY_RESPONSE not in command[1]]
+        replies, _, _ = await self._send([(("MULTI",), {}), *sent, (("EXEC",), {})], True)
+        errors = self._queueing_errors(stack, replies)
+        response = replies[-1]
+        if isinstance(response, Exception):
+            if isinstance(response, ExecAbortError) and errors:
+                raise errors[0][1] from response
+            raise response
+        if response is None:
+            raise WatchError("Watched variable changed.")
+        for position, error in errors:
+            response.insert(position, error)
+        if len(response) != len(stack):
+            raise ResponseError("Wrong number of response items from pipeline execution")
+        if raise_on_error:
+            self.raise_first_error(stack, response)
+        return [
+            result if isinstance(result, Exception) else await self._convert(result, *command)
+            for result, command in zip(response, stack)
+        ]
+
+    def _queueing_errors(self, stack: Stack, replies: list[Any]) -> list[tuple[int, Any]]:
+        """What MULTI and the commands between it and EXEC were refused with."""
+        errors: list[tuple[int, Any]] = []
+        answers = iter(replies)
+        multi = next(answers)
+        if isinstance(multi, Exception):
+            errors.append((0, multi))
+        for position, (args, options) in enumerate(stack):
+            if EMPTY_RESPONSE in options:
+                errors.append((position, options[EMPTY_RESPONSE]))
+                continue
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                if not isinstance(answer, ResponseError):
+                    raise answer
+                self.annotate_exception(answer, position + 1, args)
+                errors.append((position, answer))
+        return errors
+
+    async def _convert(self, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        options.pop("keys", None)
+        if args[0] in self.response_callbacks:
+            result = self.response_callbacks[args[0]](result, **options)
+            if inspect.isawaitable(result):
+                result = await result
+        return result

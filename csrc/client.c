@@ -1,0 +1,588 @@
+/* Makes commands out of calls, finds the pool for the running loop, and turns replies into results. */
+#include "client.h"
+
+#include "batch.h"
+#include "convert.h"
+#include "hot.h"
+#include "lanes.h"
+
+#include <string.h>
+
+/* ---- the pool of the running loop ---- */
+
+/* Drops the pools whose loop was closed under them, or that belong to the parent process. */
+static int
+forget_dead_pools(ArClient *self)
+{
+    PyObject *pools = PyDict_Values(self->pools);
+    if (pools == NULL) {
+        return -1;
+    }
+    int result = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        if (ar_pool_usable(pool)) {
+            continue;
+        }
+        ar_pool_discard(pool);
+        if (PyDict_DelItem(self->pools, (PyObject *)pool->core) < 0) {
+            result = -1;
+            break;
+        }
+    }
+    Py_DECREF(pools);
+    return result;
+}
+
+static int
+switch_pool(ArClient *self, ArCore *core)
+{
+    Py_CLEAR(self->pool);
+    ArPool *pool = (ArPool *)PyDict_GetItemWithError(self->pools, (PyObject *)core);
+    if (pool != NULL && !pool->closed) {
+        self->pool = (ArPool *)Py_NewRef((PyObject *)pool);
+        return 0;
+    }
+    if (PyErr_Occurred() || forget_dead_pools(self) < 0) {
+        return -1;
+    }
+    pool = ar_pool_new(core, self->config);
+    if (pool == NULL) {
+        return -1;
+    }
+    if (PyDict_SetItem(self->pools, (PyObject *)core, (PyObject *)pool) < 0) {
+        Py_DECREF(pool);
+        return -1;
+    }
+    self->pool = pool;
+    return 0;
+}
+
+static int
+command_start(ArCommand *command)
+{
+    ArClient *self = (ArClient *)command->owner;
+    if (command->core == NULL) {
+        ArPool *last = self->pool;
+        if (last != NULL && !last->closed && ar_core_draining_here(last->core)) {
+            command->core = (ArCore *)Py_NewRef((PyObject *)last->core);
+        } else if ((command->core = ar_core_get(command->state)) == NULL) {
+            return -1;
+        }
+    }
+    if (self->config == NULL) {
+        PyErr_SetString(command->state->ConnectionError, "The client has been closed.");
+        return -1;
+    }
+    if ((self->pool == NULL || self->pool->core != command->core || self->pool->closed) &&
+        switch_pool(self, command->core) < 0) {
+        return -1;
+    }
+    return ar_pool_submit(self->pool, command);
+}
+
+/* ---- replies ---- */
+
+/* The first connection that had to fall back to RESP2 changes the client's response callbacks. */
+static int
+note_protocol(ArClient *self)
+{
+    if (self->downgraded || self->pool == NULL || self->pool->protocol != 2 ||
+        self->config->protocol != 3) {
+        return 0;
+    }
+    self->downgraded = 1;
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "_on_resp2_fallback", NULL);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+PyObject *
+ar_client_convert(ArClient *self, PyObject *name, PyObject *options, PyObject *reply)
+{
+    ar_state *state = self->target.state;
+    PyObject *empty =
+        options != NULL ? PyDict_GetItemWithError(options, state->str_EMPTY_RESPONSE) : NULL;
+    if (PyExceptionInstance_Check(reply)) {
+        if (empty != NULL) {
+            Py_DECREF(reply);
+            return Py_NewRef(empty);
+        }
+        PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
+        Py_DECREF(reply);
+        return NULL;
+    }
+    if (note_protocol(self) < 0) {
+        Py_DECREF(reply);
+        return NULL;
+    }
+    if (empty == NULL) {
+        return ar_convert(state, self->callbacks, name, options, reply);
+    }
+    PyObject *rest = PyDict_Copy(options);
+    PyObject *result = NULL;
+    if (rest != NULL && PyDict_DelItem(rest, state->str_EMPTY_RESPONSE) == 0) {
+        result = ar_convert(state, self->callbacks, name, rest, reply);
+    } else {
+        Py_DECREF(reply);
+    }
+    Py_XDECREF(rest);
+    return result;
+}
+
+static PyObject *
+awaited_done(PyObject *subject, PyObject *future)
+{
+    ArCommand *command = (ArCommand *)subject;
+    PyObject *value = PyObject_CallMethod(future, "result", NULL);
+    if (value != NULL) {
+        ar_command_complete(command, value);
+    } else {
+        ar_command_fail_pending_exception(command);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef awaited_done_method = {"response_callback_done", awaited_done, METH_O, NULL};
+
+/* The response callback is a coroutine function: its outcome is the command's. Steals `awaitable`. */
+static int
+await_result(ArCommand *command, PyObject *awaitable)
+{
+    PyObject *future = PyObject_CallFunctionObjArgs(command->state->resolve_awaitable, awaitable,
+                                                    command->core->loop, NULL);
+    Py_DECREF(awaitable);
+    PyObject *callback = PyCFunction_New(&awaited_done_method, (PyObject *)command);
+    PyObject *result = NULL;
+    if (future != NULL && callback != NULL) {
+        result = PyObject_CallMethod(future, "add_done_callback", "O", callback);
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(future);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static PyObject *
+command_convert(ArCommand *command, PyObject *reply)
+{
+    PyObject *result = ar_client_convert((ArClient *)command->owner, command->argv[0],
+                                         command->options, reply);
+    if (result != NULL && Py_TYPE(result)->tp_as_async != NULL &&
+        Py_TYPE(result)->tp_as_async->am_await != NULL) {
+        (void)await_result(command, result);
+        return NULL;
+    }
+    return result;
+}
+
+static const ar_command_ops client_ops = {
+    .start = command_start,
+    .convert = command_convert,
+    .abandoned = ar_pool_abandon,
+};
+
+static PyObject *
+batch_convert(ArCommand *command, PyObject *replies)
+{
+    return ar_batch_convert((ArClient *)command->owner, command, replies);
+}
+
+static const ar_command_ops batch_ops = {
+    .start = command_start,
+    .convert = batch_convert,
+    .abandoned = ar_pool_abandon,
+};
+
+/* ---- making commands ---- */
+
+static PyObject *
+retry_execute(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+              PyObject *options)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)self, "_retry_execute");
+    PyObject *arguments = method != NULL ? PyTuple_New(rest_count + 1) : NULL;
+    PyObject *result = NULL;
+    if (arguments != NULL) {
+        PyTuple_SET_ITEM(arguments, 0, Py_NewRef(name));
+        for (Py_ssize_t i = 0; i < rest_count; i++) {
+            PyTuple_SET_ITEM(arguments, i + 1, Py_NewRef(rest[i]));
+        }
+        result = PyObject_Call(method, arguments, options);
+        Py_DECREF(arguments);
+    }
+    Py_XDECREF(method);
+    return result;
+}
+
+static PyObject *
+make_command(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+             PyObject *options, uint8_t properties)
+{
+    ArCommand *command = ar_command_new(self->target.state, &client_ops, (PyObject *)self, name,
+                                        rest, rest_count);
+    if (command != NULL) {
+        command->properties = properties;
+        command->options = Py_XNewRef(options);
+        command->timeout = self->config->timeout;
+    }
+    return (PyObject *)command;
+}
+
+static PyObject *
+client_dispatch(ArTarget *target, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+                PyObject *options, uint8_t properties)
+{
+    ArClient *self = (ArClient *)target;
+    if (self->retrying) {
+        return retry_execute(self, name, rest, rest_count, options);
+    }
+    return make_command(self, name, rest, rest_count, options, properties);
+}
+
+/* The keyword arguments that are the response callback's, as a dict or NULL; -1 on failure. `keys` is
+ * for redis-py's client-side cache, NEVER_DECODE for the parser. */
+static int
+split_options(ar_state *state, PyObject *const *values, PyObject *kwnames, PyObject **options,
+              uint8_t *properties)
+{
+    *options = NULL;
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (name == state->str_keys || PyUnicode_Compare(name, state->str_keys) == 0) {
+            continue;
+        }
+        if (PyUnicode_Compare(name, state->str_NEVER_DECODE) == 0) {
+            *properties |= AR_NEVER_DECODE;
+            continue;
+        }
+        if (*options == NULL && (*options = PyDict_New()) == NULL) {
+            return -1;
+        }
+        if (PyDict_SetItem(*options, name, values[i]) < 0) {
+            Py_CLEAR(*options);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* HIMPORT keeps state on connections in a way only redis-py's own code knows. */
+static int
+is_himport(PyObject *name)
+{
+    if (!PyUnicode_Check(name) || !PyUnicode_IS_COMPACT_ASCII(name)) {
+        return 0;
+    }
+    return strncmp((const char *)PyUnicode_1BYTE_DATA(name), "HIMPORT", 7) == 0;
+}
+
+typedef PyObject *(*make_function)(ArTarget *, PyObject *, PyObject *const *, Py_ssize_t,
+                                   PyObject *, uint8_t);
+
+static PyObject *
+execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+        make_function make)
+{
+    ar_state *state = self->target.state;
+    if (self->target.diverted || nargs == 0 || is_himport(args[0])) {
+        return ar_target_fall_back(&self->target, state->str_execute_command, args, nargs,
+                                   kwnames);
+    }
+    PyObject *options;
+    uint8_t properties = ar_lanes_properties(args, nargs);
+    if (split_options(state, args + nargs, kwnames, &options, &properties) < 0) {
+        return NULL;
+    }
+    PyObject *result = make(&self->target, args[0], args + 1, nargs - 1, options, properties);
+    Py_XDECREF(options);
+    return result;
+}
+
+PyDoc_STRVAR(execute_command_doc,
+             "execute_command($self, /, *args, **options)\n--\n\n"
+             "Return an awaitable of the command's reply, as redis.asyncio.Redis does.");
+
+static PyObject *
+client_execute_command(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return execute(self, args, nargs, kwnames, client_dispatch);
+}
+
+static PyObject *
+make_plain(ArTarget *target, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+           PyObject *options, uint8_t properties)
+{
+    return make_command((ArClient *)target, name, rest, rest_count, options, properties);
+}
+
+PyDoc_STRVAR(native_execute_doc, "_native_execute($self, /, *args, **options)\n--\n\n"
+                                 "execute_command() without the client's own retry policy.");
+
+static PyObject *
+client_native_execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return execute(self, args, nargs, kwnames, make_plain);
+}
+
+PyDoc_STRVAR(native_batch_doc,
+             "_native_batch($self, commands, raw, /)\n--\n\n"
+             "Send a list of (arguments, options) in one write. The awaitable gives\n"
+             "(results, failed, awaitables): error replies are exception instances in results,\n"
+             "and failed tells that there are some; response callbacks are applied unless raw.");
+
+static PyObject *
+client_native_batch(ArClient *self, PyObject *args)
+{
+    PyObject *commands;
+    int raw;
+    if (!PyArg_ParseTuple(args, "O!p:_native_batch", &PyList_Type, &commands, &raw)) {
+        return NULL;
+    }
+    if (self->config == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "_native_batch() needs a configured native client");
+        return NULL;
+    }
+    return ar_batch_new((PyObject *)self, self->target.state, &batch_ops, commands, raw,
+                        self->config->timeout);
+}
+
+/* ---- configuring and closing ---- */
+
+/* Closes the pools of loops that are alive, drops those of others. */
+static int
+close_pools(ArClient *self)
+{
+    Py_CLEAR(self->pool);
+    if (self->pools == NULL) {
+        return 0;
+    }
+    PyObject *pools = PyDict_Values(self->pools);
+    if (pools == NULL) {
+        return -1;
+    }
+    PyDict_Clear(self->pools);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        if (ar_pool_usable(pool)) {
+            ar_pool_close(pool);
+        } else {
+            ar_pool_discard(pool);
+        }
+    }
+    Py_DECREF(pools);
+    return 0;
+}
+
+PyDoc_STRVAR(native_configure_doc,
+             "_native_configure($self, config, retrying, /)\n--\n\n"
+             "Use the native transport by `config` (None: redis-py's own); `retrying` sends\n"
+             "commands through _retry_execute.");
+
+static PyObject *
+client_native_configure(ArClient *self, PyObject *args)
+{
+    PyObject *config;
+    int retrying;
+    if (!PyArg_ParseTuple(args, "Op:_native_configure", &config, &retrying)) {
+        return NULL;
+    }
+    if (config != Py_None && !Py_IS_TYPE(config, self->target.state->ConfigType)) {
+        PyErr_Format(PyExc_TypeError, "config must be a Config or None, not %s",
+                     Py_TYPE(config)->tp_name);
+        return NULL;
+    }
+    if (close_pools(self) < 0) {
+        return NULL;
+    }
+    Py_XSETREF(self->config, config == Py_None ? NULL : (ArConfig *)Py_NewRef(config));
+    self->retrying = retrying;
+    self->target.diverted = self->config == NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(native_close_doc, "_native_close($self, /)\n--\n\n"
+                               "Close every native connection; commands still pending fail with\n"
+                               "ConnectionError. The next command connects anew.");
+
+static PyObject *
+client_native_close(ArClient *self, PyObject *Py_UNUSED(ignored))
+{
+    if (close_pools(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(native_stats_doc,
+             "_native_stats($self, /)\n--\n\n"
+             "Figures of the pool used last: connections, inflight, waiting, pending_bytes,\n"
+             "connects, reconnects, protocol.");
+
+static PyObject *
+client_native_stats(ArClient *self, PyObject *Py_UNUSED(ignored))
+{
+    const ArPool *pool = self->pool;
+    Py_ssize_t inflight = 0, bytes = 0;
+    if (pool == NULL || pool->closed) {
+        return PyDict_New();
+    }
+    for (int i = 0; i < pool->conn_count; i++) {
+        inflight += (Py_ssize_t)pool->conns[i]->inflight.count;
+        bytes += (Py_ssize_t)ar_outq_pending(&pool->conns[i]->out);
+    }
+    return Py_BuildValue("{s:i,s:n,s:n,s:n,s:K,s:K,s:i}", "connections", pool->conn_count,
+                         "inflight", inflight, "waiting",
+                         (Py_ssize_t)(pool->waiting.count + pool->lease_waiting.count),
+                         "pending_bytes", bytes, "connects", pool->connects, "reconnects",
+                         pool->reconnects, "protocol", pool->protocol);
+}
+
+/* ---- the type ---- */
+
+static int
+client_traverse(ArClient *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->config);
+    Py_VISIT(self->pool);
+    Py_VISIT(self->pools);
+    Py_VISIT(self->callbacks);
+    Py_VISIT(self->execute);
+    return 0;
+}
+
+static int
+client_clear(ArClient *self)
+{
+    if (close_pools(self) < 0) {
+        PyErr_Clear();
+    }
+    Py_CLEAR(self->pools);
+    Py_CLEAR(self->config);
+    Py_CLEAR(self->callbacks);
+    Py_CLEAR(self->execute);
+    return 0;
+}
+
+static void
+client_dealloc(ArClient *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    PyObject *pending = ar_exception_take();
+    (void)client_clear(self);
+    if (pending != NULL) {
+        ar_exception_restore(pending);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+client_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    ar_state *state = ar_state_of_type(type);
+    if (state == NULL) {
+        return NULL;
+    }
+    ArClient *self = (ArClient *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->target.state = state;
+    self->target.dispatch = client_dispatch;
+    self->target.python_class = state->python_client;
+    self->target.diverted = 1;
+    self->pools = PyDict_New();
+    self->execute = PyObject_GetAttr((PyObject *)state->ClientType, state->str_execute_command);
+    if (self->pools == NULL || self->execute == NULL ||
+        ar_target_check_override(&self->target, self->execute) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+/* Watches the attributes that decide whether a command may go the native way. */
+static int
+client_setattro(ArClient *self, PyObject *name, PyObject *value)
+{
+    ar_state *state = self->target.state;
+    if (PyObject_GenericSetAttr((PyObject *)self, name, value) < 0) {
+        return -1;
+    }
+    if (PyUnicode_Compare(name, state->str_execute_command) == 0) {
+        return ar_target_check_override(&self->target, self->execute);
+    }
+    if (PyUnicode_Compare(name, state->str_response_callbacks) == 0) {
+        Py_XSETREF(self->callbacks,
+                   value != NULL && PyDict_Check(value) ? Py_NewRef(value) : NULL);
+    } else if (PyUnicode_Compare(name, state->str_connection) == 0) {
+        /* A connection of its own (single_connection_client) is driven by redis-py. */
+        self->target.diverted = self->config == NULL || (value != NULL && value != Py_None);
+    }
+    return 0;
+}
+
+static PyMethodDef client_methods[] = {
+    {"execute_command", (PyCFunction)(void (*)(void))client_execute_command,
+     METH_FASTCALL | METH_KEYWORDS, execute_command_doc},
+    {"_native_execute", (PyCFunction)(void (*)(void))client_native_execute,
+     METH_FASTCALL | METH_KEYWORDS, native_execute_doc},
+    {"_native_batch", (PyCFunction)client_native_batch, METH_VARARGS, native_batch_doc},
+    {"_native_configure", (PyCFunction)client_native_configure, METH_VARARGS,
+     native_configure_doc},
+    {"_native_close", (PyCFunction)client_native_close, METH_NOARGS, native_close_doc},
+    {"_native_stats", (PyCFunction)client_native_stats, METH_NOARGS, native_stats_doc},
+    {NULL},
+};
+
+static PyObject *
+client_get_ready(ArClient *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->config != NULL && !self->target.diverted &&
+                           !self->target.overridden);
+}
+
+static PyObject *
+client_get_retrying(ArClient *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->retrying);
+}
+
+static PyGetSetDef client_getset[] = {
+    {"_native_ready", (getter)client_get_ready, NULL, "Commands take the native way.", NULL},
+    {"_native_retrying", (getter)client_get_retrying, NULL, "An explicit retry policy is set.",
+     NULL},
+    {NULL},
+};
+
+static PyType_Slot client_slots[] = {
+    {Py_tp_doc, (void *)"The native half of aiecs_redis.Redis."},
+    {Py_tp_new, client_new},
+    {Py_tp_dealloc, client_dealloc},
+    {Py_tp_traverse, client_traverse},
+    {Py_tp_clear, client_clear},
+    {Py_tp_setattro, client_setattro},
+    {Py_tp_methods, client_methods},
+    {Py_tp_getset, client_getset},
+    {0, NULL},
+};
+
+static PyType_Spec client_spec = {
+    .name = "aiecs_redis._native.Client",
+    .basicsize = sizeof(ArClient),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = client_slots,
+};
+
+int
+ar_client_setup(PyObject *module, ar_state *state)
+{
+    state->ClientType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &client_spec, NULL);
+    if (state->ClientType == NULL || ar_hot_add_methods(state->ClientType) < 0) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "Client", (PyObject *)state->ClientType);
+}

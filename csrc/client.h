@@ -1,0 +1,25 @@
+/* _native.Client: the C base of aiecs_redis.Redis. */
+#ifndef AR_CLIENT_H
+#define AR_CLIENT_H
+
+#include "pool.h"
+#include "target.h"
+
+typedef struct ArClient {
+    ArTarget target;
+    ArConfig *config;    /* NULL until configured: everything goes redis-py's way */
+    ArPool *pool;        /* the one used last */
+    PyObject *pools;     /* dict of Core -> Pool: one for each live loop */
+    PyObject *callbacks; /* response_callbacks, or NULL */
+    PyObject *execute;   /* the native execute_command, as the class shows it */
+    int retrying;        /* an explicit retry policy: commands go through _retry_execute */
+    int downgraded;      /* has been told that the server speaks RESP2 only */
+} ArClient;
+
+/* One reply of one command by the client's rules; steals `reply`, an exception instance being an
+ * error reply. NULL with an exception set: that is the outcome. */
+PyObject *ar_client_convert(ArClient *client, PyObject *name, PyObject *options, PyObject *reply);
+
+int ar_client_setup(PyObject *module, ar_state *state);
+
+#endif

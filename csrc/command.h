@@ -1,0 +1,113 @@
+/* A command: what is sent, and the future of its reply. awaitable.c gives it its two Python types. */
+#ifndef AR_COMMAND_H
+#define AR_COMMAND_H
+
+#include "errors.h"
+#include "loop.h"
+
+#include <stdint.h>
+
+/*
+ *            isfuture() asked           start            reply
+ *   NEW ------------------> SCHEDULED -------> STARTED -------> DONE | FAILED
+ *    | \---- await ----------------------------^   |
+ *    |                                             | cancel() (also from NEW and SCHEDULED)
+ *    +-- close(), throw() --> CLOSED               +------> CANCELLED (its slot stays in the FIFO)
+ */
+typedef enum {
+    AR_NEW,
+    AR_SCHEDULED,
+    AR_STARTED,
+    AR_DONE,
+    AR_FAILED,
+    AR_CANCELLED,
+    AR_CLOSED,
+} ar_status;
+
+/* What is known of a command by its name (lanes.c). */
+enum {
+    AR_REPLAYABLE = 1 << 0,   /* a read, or a write whose repetition changes nothing */
+    AR_BLOCKING = 1 << 1,     /* the server may keep the reply back */
+    AR_STATEFUL = 1 << 2,     /* changes the connection it is sent on */
+    AR_NEVER_DECODE = 1 << 3, /* the reply is binary whatever the client's setting */
+};
+
+struct ArCommand;
+
+/* How the layer above takes part in a command's life. */
+typedef struct {
+    /* Sends or queues. -1 with an exception set: the command fails with it. */
+    int (*start)(struct ArCommand *command);
+    /* Reply to result, stealing the reply. NULL with an exception set: the command fails with it. */
+    PyObject *(*convert)(struct ArCommand *command, PyObject *reply);
+    /* The waiter has given up while `connection` was serving this command alone. */
+    void (*abandoned)(struct ArCommand *command);
+} ar_command_ops;
+
+#define AR_INLINE_ARGUMENTS 5
+
+typedef struct ArCommand {
+    PyObject_HEAD
+    ar_state *state;
+    const ar_command_ops *ops;
+    PyObject *owner;  /* the client */
+    ArCore *core;     /* of the loop it was scheduled or started on; NULL before */
+    PyObject *result; /* value, exception, or message of the cancellation */
+    PyObject *callback, *callback_context;
+    PyObject *more_callbacks; /* list of (callback, context), or NULL */
+    PyObject *on_error, *error_key;
+    PyObject *options; /* keyword arguments for the response callback, or NULL */
+    PyObject *inner;   /* the future a coroutine-style driver waits on, or NULL */
+    PyObject **argv;   /* owned arguments; argv[0] is the command's name */
+    Py_ssize_t argc;
+    PyObject *inline_argv[AR_INLINE_ARGUMENTS];
+    PyObject *batch;   /* list of (arguments, options) of a pipeline, or NULL */
+    PyObject *replies; /* of the batch, as far as they have come */
+    Py_ssize_t missing; /* replies of the batch still to come */
+    void *connection;   /* a leased connection while it serves this command (borrowed) */
+    uint64_t wire_start; /* position of its first byte in the connection's output */
+    size_t queued_bytes; /* counted against the pool's limit while it waits */
+    double timeout;      /* seconds from the start, 0: none */
+    double deadline;     /* monotonic seconds, 0: none */
+    PyObject *weakrefs;
+    uint8_t status;
+    uint8_t blocking;     /* _asyncio_future_blocking */
+    uint8_t unretrieved;  /* failed, and nobody has looked */
+    uint8_t properties;   /* AR_REPLAYABLE ... */
+    uint8_t attempts;     /* times its bytes were given to a connection */
+    uint8_t raw;          /* of a batch: replies are not converted */
+} ArCommand;
+
+static inline int
+ar_command_finished(const ArCommand *command)
+{
+    return command->status >= AR_DONE;
+}
+
+/* A new command that owns references to the arguments. */
+ArCommand *ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner,
+                          PyObject *name, PyObject *const *rest, Py_ssize_t rest_count);
+
+/* Sends it now; afterwards it is started or finished. */
+void ar_command_start(ArCommand *command);
+/* Starts it with the next loop turn. -1 with an exception set when no loop runs. */
+int ar_command_schedule(ArCommand *command);
+
+/* Finish it, once: each does nothing for a finished command. The first two steal their second
+ * argument; a KeyboardInterrupt out of a resumed task goes to the core. */
+void ar_command_reply(ArCommand *command, PyObject *reply); /* what the server said */
+void ar_command_fail(ArCommand *command, PyObject *exception);
+void ar_command_complete(ArCommand *command, PyObject *value); /* a final value */
+void ar_command_fail_pending_exception(ArCommand *command);
+int ar_command_cancel(ArCommand *command, PyObject *message);
+
+/* A second command object that takes over the first one's content (see inner). */
+ArCommand *ar_command_move(ArCommand *command);
+
+int ar_command_add_callback(ArCommand *command, PyObject *callback, PyObject *context);
+int ar_command_remove_callback(ArCommand *command, PyObject *callback, Py_ssize_t *removed);
+
+/* Drops what only sending needed. */
+void ar_command_release_payload(ArCommand *command);
+
+#endif

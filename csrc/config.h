@@ -1,0 +1,35 @@
+/* What a client is to do, as checked and normalized by Python; immutable and shared by its pools. */
+#ifndef AR_CONFIG_H
+#define AR_CONFIG_H
+
+#include "encode.h"
+#include "tls.h"
+
+typedef struct {
+    PyObject_HEAD
+    ar_state *state;
+    PyObject *kwargs_owner; /* the keyword arguments: keeps every value below alive */
+    ar_endpoint endpoint;
+    long long db;
+    PyObject *credentials; /* callable -> (password,) or (username, password), or None */
+    PyObject *client_name, *lib_name, *lib_version; /* str or None */
+    int protocol;                                   /* 3 (with fall-back to 2) or 2 */
+    ar_text_codec codec;
+    int decode;
+    double timeout;         /* seconds to wait for a reply, 0: for ever */
+    double connect_timeout; /* seconds for connecting and the handshake, 0: for ever */
+    int keepalive;
+    PyObject *socket_options; /* tuple of (level, option, value) */
+    int max_connections;
+    double pool_timeout;        /* seconds to wait for a leased connection, 0: for ever */
+    long long max_pending_bytes; /* queued and unsent bytes from which on commands wait */
+    ar_tls *tls;                 /* NULL: plain */
+    int retries;                 /* further attempts to connect */
+    PyObject *backoff;           /* callable(failures) -> seconds, or None */
+    int replay;                  /* repeat what may be repeated after a lost connection */
+    int retry_on_timeout;
+} ArConfig;
+
+int ar_config_setup(PyObject *module, ar_state *state);
+
+#endif

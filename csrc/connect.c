@@ -1,0 +1,285 @@
+/* From an endpoint to a connected socket: names are looked up off the loop, addresses tried in order. */
+#include "connection.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static void try_next_address(ar_conn *conn);
+
+/* ---- waiting for a Python future ---- */
+
+#define CAPSULE_NAME "aiecs_redis.connection"
+
+static void
+release_capsule(PyObject *capsule)
+{
+    ar_conn_unref(PyCapsule_GetPointer(capsule, CAPSULE_NAME));
+}
+
+static PyObject *
+future_done(PyObject *capsule, PyObject *future)
+{
+    ar_conn *conn = PyCapsule_GetPointer(capsule, CAPSULE_NAME);
+    PyObject *result = PyObject_CallMethod(future, "result", NULL);
+    if (conn->state == AR_CONN_CLOSED || conn->waiting_for != future) {
+        PyErr_Clear();
+        Py_XDECREF(result);
+        Py_RETURN_NONE;
+    }
+    Py_CLEAR(conn->waiting_for);
+    ar_conn_ref(conn);
+    conn->continuation(conn, result);
+    ar_conn_unref(conn);
+    Py_XDECREF(result);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef future_done_method = {"connection_future_done", future_done, METH_O, NULL};
+
+int
+ar_conn_wait_for(ar_conn *conn, PyObject *awaitable,
+                 void (*continuation)(ar_conn *conn, PyObject *result))
+{
+    PyObject *future = PyObject_CallFunctionObjArgs(conn->module_state->resolve_awaitable,
+                                                    awaitable, conn->core->loop, NULL);
+    Py_DECREF(awaitable);
+    PyObject *capsule = NULL, *callback = NULL, *result = NULL;
+    if (future == NULL) {
+        return -1;
+    }
+    capsule = PyCapsule_New(conn, CAPSULE_NAME, release_capsule);
+    if (capsule == NULL) {
+        goto done;
+    }
+    ar_conn_ref(conn);
+    callback = PyCFunction_New(&future_done_method, capsule);
+    if (callback == NULL) {
+        goto done;
+    }
+    conn->continuation = continuation;
+    Py_XSETREF(conn->waiting_for, Py_NewRef(future));
+    result = PyObject_CallMethod(future, "add_done_callback", "O", callback);
+
+done:
+    Py_XDECREF(callback);
+    Py_XDECREF(capsule);
+    Py_DECREF(future);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* ---- connecting ---- */
+
+static void
+set_socket_options(const ar_conn *conn)
+{
+    int fd = conn->context->fd, on = 1;
+    if (conn->config->endpoint.path != NULL) {
+        return;
+    }
+    if (conn->config->keepalive) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    }
+    PyObject *options = conn->config->socket_options;
+    for (Py_ssize_t i = 0; options != NULL && i < PyTuple_GET_SIZE(options); i++) {
+        int level, option, value;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(options, i), "iii", &level, &option, &value)) {
+            PyErr_Clear(); /* checked by Python; an option this platform lacks is skipped too */
+            continue;
+        }
+        (void)setsockopt(fd, level, option, &value, sizeof(value));
+    }
+}
+
+static void
+connected(ar_conn *conn)
+{
+    set_socket_options(conn);
+    if (conn->config->tls != NULL) {
+        conn->session = ar_tls_start(conn->config->tls, conn->context);
+        if (conn->session == NULL) {
+            const char *reason = conn->context->err ? conn->context->errstr : "TLS could not start";
+            PyObject *exception = ar_error_connecting(conn->module_state,
+                                                      &conn->config->endpoint, 1, reason);
+            ar_conn_lose(conn, exception, 0);
+            return;
+        }
+    }
+    ar_conn_watch(conn);
+    ar_conn_handshake_start(conn);
+}
+
+static void
+address_failed(ar_conn *conn, int error_number)
+{
+    if (conn->addresses != NULL && conn->next_address < PyList_GET_SIZE(conn->addresses)) {
+        try_next_address(conn);
+        return;
+    }
+    PyObject *exception =
+        ar_error_connecting(conn->module_state, &conn->config->endpoint, error_number, NULL);
+    ar_conn_lose(conn, exception, 0);
+}
+
+static void
+on_connect_event(struct ev_loop *ev, ev_io *watcher, int Py_UNUSED(events))
+{
+    ar_conn *conn = watcher->data;
+    int error_number = 0;
+    socklen_t size = sizeof(error_number);
+    ev_io_stop(ev, watcher);
+    if (getsockopt(conn->context->fd, SOL_SOCKET, SO_ERROR, &error_number, &size) < 0) {
+        error_number = errno;
+    }
+    ar_conn_ref(conn);
+    if (error_number != 0) {
+        address_failed(conn, error_number);
+    } else {
+        connected(conn);
+    }
+    ar_conn_unref(conn);
+}
+
+/* Non-blocking connect to `address`, or to the unix socket's path. */
+static void
+start_connect(ar_conn *conn, const char *address)
+{
+    redisOptions options = {.options = REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE};
+    if (conn->config->endpoint.path != NULL) {
+        REDIS_OPTIONS_SET_UNIX(&options, conn->config->endpoint.path);
+    } else {
+        REDIS_OPTIONS_SET_TCP(&options, address, conn->config->endpoint.port);
+    }
+    if (conn->context != NULL) {
+        redisFree(conn->context);
+    }
+    errno = 0;
+    conn->context = redisConnectWithOptions(&options);
+    if (conn->context == NULL) {
+        PyErr_NoMemory();
+        ar_conn_lose(conn, NULL, 0);
+        return;
+    }
+    if (conn->context->err != 0) {
+        address_failed(conn, errno != 0 ? errno : ECONNREFUSED);
+        return;
+    }
+    redisReader *reader = ar_reply_reader_new(&conn->sink);
+    if (reader == NULL) {
+        ar_conn_lose(conn, NULL, 0);
+        return;
+    }
+    redisReaderFree(conn->context->reader);
+    conn->context->reader = reader;
+    conn->state = AR_CONN_CONNECTING;
+    ar_libev_io_init(&conn->write_watcher, on_connect_event, conn->context->fd, EV_WRITE, conn);
+    ev_io_start(conn->core->ev, &conn->write_watcher);
+    ar_core_watchers_changed(conn->core);
+}
+
+static void
+try_next_address(ar_conn *conn)
+{
+    PyObject *address = PyList_GET_ITEM(conn->addresses, conn->next_address);
+    conn->next_address++;
+    start_connect(conn, PyUnicode_AsUTF8(address));
+}
+
+/* ---- looking names up ---- */
+
+/* The addresses of what socket.getaddrinfo() returned: a list of str, without repetition. */
+static PyObject *
+collect_addresses(PyObject *entries)
+{
+    PyObject *addresses = PyList_New(0);
+    for (Py_ssize_t i = 0; addresses != NULL && i < PyList_GET_SIZE(entries); i++) {
+        PyObject *sockaddr = PyTuple_GetItem(PyList_GET_ITEM(entries, i), 4);
+        PyObject *address = sockaddr != NULL ? PyTuple_GetItem(sockaddr, 0) : NULL;
+        int known = address == NULL ? -1 : PySequence_Contains(addresses, address);
+        if (known < 0 || (known == 0 && PyList_Append(addresses, address) < 0)) {
+            Py_CLEAR(addresses);
+        }
+    }
+    return addresses;
+}
+
+static void
+name_resolved(ar_conn *conn, PyObject *entries)
+{
+    if (entries == NULL) {
+        PyObject *error = ar_exception_take();
+        PyObject *reason = PyObject_GetAttrString(error, "strerror");
+        PyObject *number = PyObject_GetAttrString(error, "errno");
+        PyErr_Clear();
+        const char *text = reason != NULL && PyUnicode_Check(reason) ? PyUnicode_AsUTF8(reason)
+                                                                     : "Name look-up failed";
+        int code = number != NULL && PyLong_Check(number) ? (int)PyLong_AsLong(number) : 0;
+        PyObject *exception =
+            ar_error_connecting(conn->module_state, &conn->config->endpoint, code, text);
+        if (exception != NULL) {
+            PyException_SetCause(exception, Py_NewRef(error));
+        } else {
+            exception = ar_exception_take();
+        }
+        Py_XDECREF(reason);
+        Py_XDECREF(number);
+        Py_DECREF(error);
+        ar_conn_lose(conn, exception, 0);
+        return;
+    }
+    Py_XSETREF(conn->addresses, collect_addresses(entries));
+    conn->next_address = 0;
+    if (conn->addresses == NULL) {
+        ar_conn_lose(conn, NULL, 0);
+    } else if (PyList_GET_SIZE(conn->addresses) == 0) {
+        address_failed(conn, EADDRNOTAVAIL);
+    } else {
+        try_next_address(conn);
+    }
+}
+
+static int
+is_numeric(const char *host)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
+static void
+resolve(ar_conn *conn)
+{
+    const ar_endpoint *endpoint = &conn->config->endpoint;
+    PyObject *future = PyObject_CallMethod(conn->core->loop, "run_in_executor", "OOsiii", Py_None,
+                                           conn->module_state->getaddrinfo, endpoint->host,
+                                           endpoint->port, 0, SOCK_STREAM);
+    if (future == NULL || ar_conn_wait_for(conn, future, name_resolved) < 0) {
+        ar_conn_lose(conn, NULL, 0);
+    }
+}
+
+static void
+on_connect_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
+{
+    ar_conn *conn = timer->data;
+    PyObject *exception = ar_error_connect_timeout(conn->module_state, &conn->config->endpoint);
+    ar_conn_lose(conn, exception, 0);
+}
+
+void
+ar_conn_open(ar_conn *conn)
+{
+    ar_conn_ref(conn);
+    ar_libev_timer_init(&conn->timer, on_connect_deadline, conn);
+    if (conn->config->connect_timeout > 0.0) {
+        ar_core_timer_start(conn->core, &conn->timer, conn->config->connect_timeout);
+    }
+    const ar_endpoint *endpoint = &conn->config->endpoint;
+    if (endpoint->path != NULL || is_numeric(endpoint->host)) {
+        start_connect(conn, endpoint->host);
+    } else {
+        resolve(conn);
+    }
+    ar_conn_unref(conn);
+}

@@ -1,0 +1,504 @@
+/* Reading, delivering, writing and closing. A reply may run any Python code (it resumes a task), so every
+ * function here that delivers holds a reference and looks at the state again afterwards. */
+#include "connection.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Replies are parsed out of slices of what was read: hiredis moves the rest of its buffer to the
+ * front for every kilobyte it has consumed. */
+#define FEED_SLICE 4096
+/* Reads of a full buffer before other connections get their turn. */
+#define READS_PER_DRAIN 16
+
+ar_conn *
+ar_conn_new(ArCore *core, ArConfig *config, ar_lane lane, const ar_conn_owner *calls, void *owner)
+{
+    ar_conn *conn = PyMem_Calloc(1, sizeof(*conn));
+    if (conn == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    conn->references = 1;
+    conn->calls = calls;
+    conn->owner = owner;
+    conn->module_state = core->state;
+    conn->core = (ArCore *)Py_NewRef((PyObject *)core);
+    conn->config = (ArConfig *)Py_NewRef((PyObject *)config);
+    conn->lane = lane;
+    conn->protocol = config->protocol;
+    conn->sink.state = core->state;
+    conn->sink.encoding = config->codec.encoding;
+    conn->sink.errors = config->codec.errors;
+    return conn;
+}
+
+void
+ar_conn_ref(ar_conn *conn)
+{
+    conn->references++;
+}
+
+static void
+free_context(ar_conn *conn)
+{
+    redisContext *context = conn->context;
+    conn->context = NULL;
+    conn->session = NULL;
+    if (context != NULL) {
+        redisFree(context);
+    }
+    ar_reply_sink_clear(&conn->sink);
+}
+
+void
+ar_conn_unref(ar_conn *conn)
+{
+    if (--conn->references > 0) {
+        return;
+    }
+    ar_conn_close(conn);
+    free_context(conn);
+    ar_ring inflight = ar_conn_take_inflight(conn);
+    for (ArCommand *command; (command = ar_ring_pop(&inflight)) != NULL;) {
+        Py_DECREF(command);
+    }
+    ar_ring_free(&inflight);
+    ar_outq_clear(&conn->out);
+    Py_CLEAR(conn->handshake_error);
+    Py_CLEAR(conn->addresses);
+    Py_CLEAR(conn->config);
+    Py_CLEAR(conn->core);
+    PyMem_Free(conn);
+}
+
+int
+ar_conn_traverse(ar_conn *conn, visitproc visit, void *arg)
+{
+    Py_VISIT(conn->core);
+    Py_VISIT(conn->config);
+    Py_VISIT(conn->waiting_for);
+    for (size_t i = 0; i < conn->inflight.count; i++) {
+        Py_VISIT((PyObject *)ar_ring_at(&conn->inflight, i));
+    }
+    return 0;
+}
+
+ar_ring
+ar_conn_take_inflight(ar_conn *conn)
+{
+    return ar_ring_take(&conn->inflight);
+}
+
+/* ---- closing ---- */
+
+void
+ar_conn_close(ar_conn *conn)
+{
+    if (conn->state == AR_CONN_CLOSED) {
+        return;
+    }
+    conn->state = AR_CONN_CLOSED;
+    conn->flushable.flush = NULL;
+    ArCore *core = conn->core;
+    if (core->ev != NULL) {
+        ev_io_stop(core->ev, &conn->read_watcher);
+        ev_io_stop(core->ev, &conn->write_watcher);
+        ev_timer_stop(core->ev, &conn->timer);
+    }
+    Py_CLEAR(conn->waiting_for);
+    if (conn->busy == 0) {
+        free_context(conn);
+    }
+}
+
+void
+ar_conn_lose(ar_conn *conn, PyObject *reason, int fatal)
+{
+    if (reason == NULL) {
+        reason = ar_exception_take();
+    }
+    if (conn->state == AR_CONN_CLOSED) {
+        Py_DECREF(reason);
+        return;
+    }
+    ar_conn_ref(conn);
+    ar_conn_close(conn);
+    conn->calls->lost(conn, reason, fatal);
+    ar_conn_unref(conn);
+    Py_DECREF(reason);
+}
+
+/* The context reports an error: tells end of file, TLS and errno apart. */
+void
+ar_conn_lose_io(ar_conn *conn)
+{
+    ar_state *state = conn->module_state;
+    int number = errno, fatal = 0;
+    char reason[256];
+    PyObject *exception;
+    if (conn->session != NULL && conn->context->err != REDIS_ERR_EOF) {
+        fatal = SSL_get_verify_result(conn->session) != X509_V_OK;
+        ar_tls_reason(conn->session, reason, sizeof(reason));
+        exception = conn->state < AR_CONN_READY
+                        ? ar_error_connecting(state, &conn->config->endpoint, 1, reason)
+                        : ar_error_format(state->ConnectionError, "Connection lost: %s.", reason);
+    } else if (conn->context->err == REDIS_ERR_EOF) {
+        exception = ar_error_format(state->ConnectionError, "Connection closed by server.");
+    } else {
+        exception = ar_error_format(state->ConnectionError, "Error %d while using the connection. %s.",
+                                    number, strerror(number));
+    }
+    ar_conn_lose(conn, exception, fatal);
+}
+
+/* ---- delivering ---- */
+
+/* How the reply that comes next is to be decoded. */
+static int
+next_reply_decodes(const ar_conn *conn)
+{
+    if (conn->state != AR_CONN_READY) {
+        return 0;
+    }
+    const ArCommand *command = ar_ring_peek(&conn->inflight);
+    return conn->config->decode &&
+           !(command != NULL && (command->properties & AR_NEVER_DECODE));
+}
+
+/* A reply of a pipeline: the slot stays until the last one is in. Steals `reply`. */
+static void
+collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
+{
+    int result = 0;
+    if (!ar_command_finished(command)) {
+        if (command->replies == NULL) {
+            command->replies = PyList_New(0);
+        }
+        result = command->replies == NULL ? -1 : PyList_Append(command->replies, reply);
+    }
+    Py_DECREF(reply);
+    if (result < 0) {
+        ar_command_fail_pending_exception(command);
+    }
+    if (--command->missing > 0) {
+        return;
+    }
+    (void)ar_ring_pop(&conn->inflight);
+    if (!ar_command_finished(command)) {
+        ar_command_reply(command, Py_NewRef(command->replies));
+    }
+    Py_DECREF(command);
+}
+
+static void
+answer_command(ar_conn *conn, PyObject *reply, int failed)
+{
+    ArCommand *command = ar_ring_peek(&conn->inflight);
+    if (command == NULL) {
+        Py_DECREF(reply);
+        ar_conn_lose(conn,
+                     ar_error_format(conn->module_state->InvalidResponse,
+                                     "Protocol error: a reply came without a command"),
+                     0);
+        return;
+    }
+    conn->core->delivering = 1;
+    if (command->missing > 0) {
+        collect_batch_reply(conn, command, reply);
+    } else {
+        (void)ar_ring_pop(&conn->inflight);
+        command->connection = NULL;
+        if (failed) {
+            ar_command_fail(command, reply);
+        } else {
+            ar_command_reply(command, reply);
+        }
+        Py_DECREF(command);
+    }
+    conn->core->delivering = 0;
+    conn->answered = 1;
+    if (conn->inflight.count == 0 && conn->state == AR_CONN_READY) {
+        conn->calls->idle(conn);
+    }
+}
+
+static void
+deliver(ar_conn *conn, PyObject *reply, int failed)
+{
+    switch (conn->sink.kind) {
+    case AR_REPLY_ATTRIBUTE:
+        Py_DECREF(reply);
+        return;
+    case AR_REPLY_PUSH:
+        conn->calls->push(conn, reply);
+        return;
+    case AR_REPLY_VALUE:
+        break;
+    }
+    if (conn->state == AR_CONN_HANDSHAKE) {
+        ar_conn_handshake_reply(conn, reply);
+    } else {
+        answer_command(conn, reply, failed);
+    }
+}
+
+/* Delivers every whole reply the reader holds. Returns 0 when delivering has to stop. */
+static int
+deliver_replies(ar_conn *conn)
+{
+    redisReader *reader = conn->context->reader;
+    for (;;) {
+        PyObject *reply;
+        int failed;
+        conn->sink.decode = next_reply_decodes(conn);
+        switch (ar_reply_next(reader, &reply, &failed)) {
+        case AR_READ_INCOMPLETE:
+            return 1;
+        case AR_READ_FAILED:
+            ar_conn_lose(conn, NULL, 0);
+            return 0;
+        case AR_READ_REPLY:
+            deliver(conn, reply, failed);
+        }
+        if (conn->state == AR_CONN_CLOSED || conn->core->interrupt != NULL) {
+            return 0;
+        }
+    }
+}
+
+static int
+feed(ar_conn *conn, const char *data, size_t length)
+{
+    if (redisReaderFeed(conn->context->reader, data, length) == REDIS_OK) {
+        return 0;
+    }
+    ar_reply_set_reader_error(conn->module_state, conn->context->reader);
+    ar_conn_lose(conn, NULL, 0);
+    return -1;
+}
+
+/* Keeps what an interrupt left undelivered for the next loop turn. */
+static void
+keep_for_later(ar_conn *conn, const char *rest, size_t length)
+{
+    if (conn->state != AR_CONN_CLOSED && (length == 0 || feed(conn, rest, length) == 0)) {
+        conn->resuming = 1;
+        conn->calls->resume_later(conn);
+    }
+}
+
+/* Returns 0 when reading has to stop. */
+static int
+process(ar_conn *conn, const char *data, size_t length)
+{
+    while (length > 0) {
+        const redisReader *reader = conn->context->reader;
+        /* In the middle of something large, slices would only make hiredis look in vain. */
+        size_t held = reader->len - reader->pos;
+        size_t slice = length > FEED_SLICE && held < FEED_SLICE ? FEED_SLICE : length;
+        if (feed(conn, data, slice) < 0) {
+            return 0;
+        }
+        data += slice;
+        length -= slice;
+        if (!deliver_replies(conn)) {
+            if (conn->core->interrupt != NULL) {
+                keep_for_later(conn, data, length);
+            }
+            return 0;
+        }
+    }
+    return 1;
+}
+
+void
+ar_conn_resume(ar_conn *conn)
+{
+    if (!conn->resuming || conn->state == AR_CONN_CLOSED) {
+        return;
+    }
+    conn->resuming = 0;
+    ar_conn_ref(conn);
+    conn->busy++;
+    if (!deliver_replies(conn) && conn->core->interrupt != NULL) {
+        keep_for_later(conn, NULL, 0);
+    }
+    conn->busy--;
+    if (conn->state == AR_CONN_CLOSED && conn->busy == 0) {
+        free_context(conn);
+    }
+    ar_conn_unref(conn);
+}
+
+/* ---- reading ---- */
+
+static void
+read_and_process(ar_conn *conn)
+{
+    int tls = ar_io_is_tls(conn->context);
+    for (int rounds = 0;; rounds++) {
+        char *buffer = conn->core->read_buffer;
+        ssize_t length = ar_io_read(conn->context, buffer, AR_READ_BUFFER);
+        if (length < 0) {
+            ar_conn_lose_io(conn);
+            return;
+        }
+        if (length == 0) {
+            return;
+        }
+        conn->silent_since = ar_monotonic();
+        if (!process(conn, buffer, (size_t)length)) {
+            return;
+        }
+        if (tls) {
+            /* OpenSSL may hold more than the socket shows: read until it has nothing left. */
+            if (rounds >= READS_PER_DRAIN * 4) {
+                keep_for_later(conn, NULL, 0);
+                return;
+            }
+        } else if (length < AR_READ_BUFFER || rounds >= READS_PER_DRAIN) {
+            return;
+        }
+    }
+}
+
+static void
+on_readable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
+{
+    ar_conn *conn = watcher->data;
+    /* Undelivered replies come first; the socket stays readable until then. */
+    if (conn->core->interrupt != NULL || conn->resuming) {
+        return;
+    }
+    ar_conn_ref(conn);
+    conn->busy++;
+    read_and_process(conn);
+    conn->busy--;
+    if (conn->state == AR_CONN_CLOSED) {
+        if (conn->busy == 0) {
+            free_context(conn);
+        }
+    } else {
+        if (conn->session != NULL && conn->out.head != NULL) {
+            ar_core_mark_dirty(conn->core, &conn->flushable); /* TLS may have to read first */
+        }
+        conn->calls->progress(conn);
+    }
+    ar_conn_unref(conn);
+}
+
+/* ---- writing ---- */
+
+/* A blocked TLS write may really wait for bytes to read; then the read watcher is what counts. */
+static int
+wants_write_event(const ar_conn *conn)
+{
+    return conn->out.head != NULL && (conn->session == NULL || SSL_want_write(conn->session));
+}
+
+void
+ar_conn_flush(ar_conn *conn)
+{
+    if (conn->context == NULL || conn->state < AR_CONN_HANDSHAKE ||
+        conn->state == AR_CONN_CLOSED || conn->core->ev == NULL) {
+        return;
+    }
+    if (ar_io_write(conn->context, &conn->out) < 0) {
+        ar_conn_lose_io(conn);
+        return;
+    }
+    int wants = wants_write_event(conn);
+    if (wants != ar_libev_io_active(&conn->write_watcher)) {
+        if (wants) {
+            ev_io_start(conn->core->ev, &conn->write_watcher);
+        } else {
+            ev_io_stop(conn->core->ev, &conn->write_watcher);
+        }
+        ar_core_watchers_changed(conn->core);
+    }
+    conn->calls->progress(conn);
+}
+
+static void
+flush_flushable(ar_flushable *flushable)
+{
+    ar_conn *conn = (ar_conn *)flushable;
+    ar_conn_ref(conn);
+    ar_conn_flush(conn);
+    ar_conn_unref(conn);
+}
+
+static void
+on_writable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
+{
+    ar_conn *conn = watcher->data;
+    ar_conn_ref(conn);
+    ar_conn_flush(conn);
+    ar_conn_unref(conn);
+}
+
+void
+ar_conn_watch(ar_conn *conn)
+{
+    int fd = conn->context->fd;
+    conn->flushable.flush = flush_flushable;
+    ar_libev_io_init(&conn->read_watcher, on_readable, fd, EV_READ, conn);
+    ar_libev_io_init(&conn->write_watcher, on_writable, fd, EV_WRITE, conn);
+    ev_io_start(conn->core->ev, &conn->read_watcher);
+    ar_core_watchers_changed(conn->core);
+}
+
+static int
+encode(ar_conn *conn, ArCommand *command)
+{
+    ar_state *state = conn->module_state;
+    const ar_text_codec *codec = &conn->config->codec;
+    if (command->batch == NULL) {
+        return ar_encode_command(state, &conn->out, codec, command->argv, command->argc);
+    }
+    ar_outq_mark mark = ar_outq_get_mark(&conn->out);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(command->batch); i++) {
+        PyObject *arguments = PyTuple_GET_ITEM(PyList_GET_ITEM(command->batch, i), 0);
+        if (ar_encode_command(state, &conn->out, codec, &PyTuple_GET_ITEM(arguments, 0),
+                              PyTuple_GET_SIZE(arguments)) < 0) {
+            ar_outq_rollback(&conn->out, mark);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+ar_conn_send(ar_conn *conn, ArCommand *command)
+{
+    if (ar_ring_reserve(&conn->inflight) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    uint64_t start = conn->out.enqueued;
+    if (encode(conn, command) < 0) {
+        return -1;
+    }
+    command->wire_start = start;
+    command->attempts++;
+    if (command->batch != NULL) {
+        command->missing = PyList_GET_SIZE(command->batch);
+        Py_CLEAR(command->replies);
+    }
+    if (conn->inflight.count == 0) {
+        conn->silent_since = ar_monotonic();
+    }
+    Py_INCREF(command);
+    ar_ring_push(&conn->inflight, command);
+    /* Nothing in flight: at once. Otherwise with what else this drain or turn has to send. */
+    if (conn->inflight.count == 1 && !ar_core_draining_here(conn->core) &&
+        !conn->flushable.queued) {
+        ar_conn_ref(conn);
+        ar_conn_flush(conn);
+        ar_conn_unref(conn);
+    } else {
+        ar_core_mark_dirty(conn->core, &conn->flushable);
+    }
+    return 0;
+}

@@ -1,0 +1,282 @@
+/* Encodes commands as arrays of bulk strings, by redis-py's rules for each argument type. */
+#include "encode.h"
+
+#include <string.h>
+
+/* From this size on a bytes argument is borrowed instead of copied. */
+#define BORROW_FROM (32 * 1024)
+/* "$" + 20 digits + CRLF */
+#define HEADER_MAX 24
+
+/* One argument as memory: either of the object itself or of a temporary. */
+typedef struct {
+    const char *data;
+    size_t length;
+    PyObject *owner; /* a new reference to the bytes object behind `data`, or NULL */
+    char digits[24];
+} argument_view;
+
+static size_t
+format_unsigned(char *end, unsigned long long value)
+{
+    char *cursor = end;
+    do {
+        *--cursor = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    return (size_t)(end - cursor);
+}
+
+static char *
+write_header(char *out, char type, size_t value)
+{
+    char digits[20];
+    size_t count = format_unsigned(digits + sizeof(digits), value);
+    *out++ = type;
+    memcpy(out, digits + sizeof(digits) - count, count);
+    out += count;
+    *out++ = '\r';
+    *out++ = '\n';
+    return out;
+}
+
+static int
+view_text(PyObject *text, const ar_text_codec *codec, argument_view *view)
+{
+    if (codec->encoding == NULL) {
+        if (PyUnicode_IS_COMPACT_ASCII(text)) {
+            view->data = (const char *)PyUnicode_1BYTE_DATA(text);
+            view->length = (size_t)PyUnicode_GET_LENGTH(text);
+            return 0;
+        }
+        if (codec->errors == NULL) {
+            Py_ssize_t length;
+            view->data = PyUnicode_AsUTF8AndSize(text, &length);
+            view->length = (size_t)length;
+            return view->data == NULL ? -1 : 0;
+        }
+    }
+    view->owner = PyUnicode_AsEncodedString(text, codec->encoding ? codec->encoding : "utf-8",
+                                            codec->errors ? codec->errors : "strict");
+    if (view->owner == NULL) {
+        return -1;
+    }
+    view->data = PyBytes_AS_STRING(view->owner);
+    view->length = (size_t)PyBytes_GET_SIZE(view->owner);
+    return 0;
+}
+
+/* Numbers go out as repr() shows them, as with redis-py (also for subclasses). */
+static int
+view_repr(PyObject *number, argument_view *view)
+{
+    PyObject *text = PyObject_Repr(number);
+    if (text == NULL) {
+        return -1;
+    }
+    view->owner = PyUnicode_AsUTF8String(text);
+    Py_DECREF(text);
+    if (view->owner == NULL) {
+        return -1;
+    }
+    view->data = PyBytes_AS_STRING(view->owner);
+    view->length = (size_t)PyBytes_GET_SIZE(view->owner);
+    return 0;
+}
+
+static int
+view_integer(PyObject *number, argument_view *view)
+{
+    int overflow;
+    long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    if (overflow != 0) {
+        return view_repr(number, view);
+    }
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    unsigned long long magnitude =
+        value < 0 ? 0ULL - (unsigned long long)value : (unsigned long long)value;
+    char *end = view->digits + sizeof(view->digits);
+    size_t count = format_unsigned(end, magnitude);
+    if (value < 0) {
+        count++;
+        *(end - count) = '-';
+    }
+    view->data = end - count;
+    view->length = count;
+    return 0;
+}
+
+static int
+view_buffer(PyObject *object, argument_view *view)
+{
+    view->owner = PyBytes_FromObject(object);
+    if (view->owner == NULL) {
+        return -1;
+    }
+    view->data = PyBytes_AS_STRING(view->owner);
+    view->length = (size_t)PyBytes_GET_SIZE(view->owner);
+    return 0;
+}
+
+static int
+view_argument(ar_state *state, PyObject *argument, const ar_text_codec *codec, argument_view *view)
+{
+    view->owner = NULL;
+    if (PyUnicode_Check(argument)) {
+        return view_text(argument, codec, view);
+    }
+    if (PyBytes_Check(argument)) {
+        view->data = PyBytes_AS_STRING(argument);
+        view->length = (size_t)PyBytes_GET_SIZE(argument);
+        return 0;
+    }
+    if (PyLong_CheckExact(argument)) {
+        return view_integer(argument, view);
+    }
+    if (PyByteArray_Check(argument) || PyMemoryView_Check(argument)) {
+        return view_buffer(argument, view);
+    }
+    if (PyBool_Check(argument) || !(PyLong_Check(argument) || PyFloat_Check(argument))) {
+        ar_error_set_bad_argument(state, argument);
+        return -1;
+    }
+    return view_repr(argument, view);
+}
+
+static int
+append_view(ar_outq *queue, PyObject *argument, const argument_view *view)
+{
+    PyObject *bytes = view->owner != NULL ? view->owner : argument;
+    if (view->length >= BORROW_FROM && PyBytes_CheckExact(bytes)) {
+        char *header = ar_outq_reserve(queue, HEADER_MAX);
+        if (header == NULL) {
+            return -1;
+        }
+        ar_outq_commit(queue, (size_t)(write_header(header, '$', view->length) - header));
+        if (ar_outq_append_object(queue, bytes) < 0) {
+            return -1;
+        }
+        return ar_outq_append(queue, "\r\n", 2);
+    }
+    char *start = ar_outq_reserve(queue, HEADER_MAX + view->length + 2);
+    if (start == NULL) {
+        return -1;
+    }
+    char *out = write_header(start, '$', view->length);
+    memcpy(out, view->data, view->length);
+    out += view->length;
+    *out++ = '\r';
+    *out++ = '\n';
+    ar_outq_commit(queue, (size_t)(out - start));
+    return 0;
+}
+
+/* The words of a command name: ("CLIENT LIST") counts two. */
+static size_t
+count_words(const argument_view *view)
+{
+    size_t words = 0;
+    int inside = 0;
+    for (size_t i = 0; i < view->length; i++) {
+        int space = view->data[i] == ' ';
+        words += (size_t)(!space && !inside);
+        inside = !space;
+    }
+    return words;
+}
+
+static int
+append_words(ar_outq *queue, const argument_view *view)
+{
+    const char *cursor = view->data, *end = view->data + view->length;
+    while (cursor < end) {
+        const char *space = memchr(cursor, ' ', (size_t)(end - cursor));
+        argument_view word = {.data = cursor,
+                              .length = (size_t)((space != NULL ? space : end) - cursor)};
+        if (word.length > 0 && append_view(queue, Py_None, &word) < 0) {
+            return -1;
+        }
+        cursor += word.length + 1;
+    }
+    return 0;
+}
+
+static int
+append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObject *const *argv,
+               Py_ssize_t argc)
+{
+    argument_view name;
+    if (view_argument(state, argv[0], codec, &name) < 0) {
+        return -1;
+    }
+    int several = name.length > 0 && memchr(name.data, ' ', name.length) != NULL;
+    size_t words = several ? count_words(&name) : 1;
+    char *header = ar_outq_reserve(queue, HEADER_MAX);
+    int failed = header == NULL;
+    if (!failed) {
+        char *end = write_header(header, '*', words + (size_t)argc - 1);
+        ar_outq_commit(queue, (size_t)(end - header));
+        failed = (several ? append_words(queue, &name) : append_view(queue, argv[0], &name)) < 0;
+    }
+    Py_XDECREF(name.owner);
+    for (Py_ssize_t i = 1; i < argc && !failed; i++) {
+        argument_view view;
+        if (view_argument(state, argv[i], codec, &view) < 0) {
+            return -1;
+        }
+        failed = append_view(queue, argv[i], &view) < 0;
+        Py_XDECREF(view.owner);
+    }
+    return failed ? -1 : 0;
+}
+
+int
+ar_encode_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec,
+                  PyObject *const *argv, Py_ssize_t argc)
+{
+    ar_outq_mark mark = ar_outq_get_mark(queue);
+    if (append_command(state, queue, codec, argv, argc) < 0) {
+        ar_outq_rollback(queue, mark);
+        return -1;
+    }
+    return 0;
+}
+
+int
+ar_encode_check(ar_state *state, const ar_text_codec *codec, PyObject *const *argv, Py_ssize_t argc)
+{
+    for (Py_ssize_t i = 0; i < argc; i++) {
+        PyObject *argument = argv[i];
+        if (PyBytes_Check(argument) || PyByteArray_Check(argument) || PyMemoryView_Check(argument)) {
+            continue;
+        }
+        argument_view view;
+        if (view_argument(state, argument, codec, &view) < 0) {
+            return -1;
+        }
+        Py_XDECREF(view.owner);
+    }
+    return 0;
+}
+
+size_t
+ar_encode_estimate(PyObject *const *argv, Py_ssize_t argc)
+{
+    size_t size = HEADER_MAX;
+    for (Py_ssize_t i = 0; i < argc; i++) {
+        PyObject *argument = argv[i];
+        size += HEADER_MAX;
+        if (PyUnicode_Check(argument)) {
+            size += (size_t)PyUnicode_GET_LENGTH(argument);
+        } else if (PyBytes_Check(argument)) {
+            size += (size_t)PyBytes_GET_SIZE(argument);
+        } else if (PyObject_CheckBuffer(argument)) {
+            Py_ssize_t length = PyObject_Length(argument);
+            size += length > 0 ? (size_t)length : 0;
+            PyErr_Clear();
+        }
+    }
+    return size;
+}

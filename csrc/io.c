@@ -1,0 +1,104 @@
+/* Plain sockets take all chunks in one system call; TLS is fed through hiredis' output buffer. */
+#include "io.h"
+
+#include "sds.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+#define CHUNKS_PER_WRITE 16
+/* One TLS record's worth: more would only be copied without being sent any sooner. */
+#define TLS_PIECE (16 * 1024)
+
+static int
+set_io_error(redisContext *context)
+{
+    context->err = REDIS_ERR_IO;
+    snprintf(context->errstr, sizeof(context->errstr), "%s", strerror(errno));
+    return -1;
+}
+
+static int
+write_plain(redisContext *context, ar_outq *queue)
+{
+    while (queue->head != NULL) {
+        struct iovec pieces[CHUNKS_PER_WRITE];
+        size_t total = 0;
+        int count = 0;
+        for (ar_chunk *chunk = queue->head; chunk != NULL && count < CHUNKS_PER_WRITE;
+             chunk = chunk->next) {
+            pieces[count].iov_base = (void *)(chunk->data + chunk->offset);
+            pieces[count].iov_len = chunk->length - chunk->offset;
+            total += pieces[count++].iov_len;
+        }
+        struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+        ssize_t written = sendmsg(context->fd, &message, MSG_NOSIGNAL);
+        if (written < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : set_io_error(context);
+        }
+        ar_outq_consume(queue, (size_t)written);
+        if ((size_t)written < total) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Moves the next piece into hiredis' buffer, which must stay as it is until OpenSSL has taken it. */
+static int
+fill_tls_piece(redisContext *context, const ar_outq *queue)
+{
+    sds piece = context->obuf;
+    for (const ar_chunk *chunk = queue->head; chunk != NULL && sdslen(piece) < TLS_PIECE;
+         chunk = chunk->next) {
+        size_t room = TLS_PIECE - sdslen(piece), left = chunk->length - chunk->offset;
+        piece = sdscatlen(piece, chunk->data + chunk->offset, left < room ? left : room);
+        if (piece == NULL) {
+            context->err = REDIS_ERR_OOM;
+            snprintf(context->errstr, sizeof(context->errstr), "Out of memory");
+            return -1;
+        }
+        context->obuf = piece;
+    }
+    return 0;
+}
+
+static int
+write_tls(redisContext *context, ar_outq *queue)
+{
+    while (queue->head != NULL) {
+        if (sdslen(context->obuf) == 0 && fill_tls_piece(context, queue) < 0) {
+            return -1;
+        }
+        size_t length = sdslen(context->obuf);
+        ssize_t written = context->funcs->write(context);
+        if (written < 0) {
+            return -1;
+        }
+        if (written == 0) {
+            return 0;
+        }
+        ar_outq_consume(queue, (size_t)written);
+        if ((size_t)written < length) {
+            sdsrange(context->obuf, written, -1);
+        } else {
+            sdsclear(context->obuf);
+        }
+    }
+    return 0;
+}
+
+int
+ar_io_write(redisContext *context, ar_outq *queue)
+{
+    return ar_io_is_tls(context) ? write_tls(context, queue) : write_plain(context, queue);
+}

@@ -1,0 +1,25 @@
+/* Writing a queue of chunks to a hiredis context, plain or TLS; reading goes through its own vtable. */
+#ifndef AR_IO_H
+#define AR_IO_H
+
+#include "outq.h"
+
+#include "hiredis.h"
+
+/* Writes what the socket takes. Returns 0, or -1 with the context's err set. */
+int ar_io_write(redisContext *context, ar_outq *queue);
+
+/* Reads up to `size` bytes: > 0, 0 when there is nothing now, -1 with the context's err set. */
+static inline ssize_t
+ar_io_read(redisContext *context, char *buffer, size_t size)
+{
+    return context->funcs->read(context, buffer, size);
+}
+
+static inline int
+ar_io_is_tls(const redisContext *context)
+{
+    return context->privctx != NULL;
+}
+
+#endif

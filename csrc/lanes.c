@@ -1,0 +1,374 @@
+/* One table of command properties. A command it does not list is taken for one with side effects that must
+ * not be repeated, and that needs no connection of its own. */
+#include "lanes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Where a blocking command says how long. */
+typedef enum {
+    BLOCK_NONE,
+    BLOCK_FIRST_SECONDS, /* BLMPOP timeout ... */
+    BLOCK_LAST_SECONDS,  /* BLPOP key ... timeout */
+    BLOCK_LAST_MILLIS,   /* WAIT replicas timeout */
+    BLOCK_OPTION_MILLIS, /* XREAD ... BLOCK milliseconds ... */
+} block_position;
+
+typedef struct {
+    const char *name;
+    uint8_t properties;
+    uint8_t block;
+} command_entry;
+
+#define READ(name) {name, AR_REPLAYABLE, BLOCK_NONE}
+/* A write that leaves the same state however often it is done. */
+#define SAME(name) {name, AR_REPLAYABLE, BLOCK_NONE}
+#define STATE(name) {name, AR_STATEFUL, BLOCK_NONE}
+#define BLOCK(name, position) {name, AR_BLOCKING, position}
+
+/* Sorted by name: found by bisection. */
+static const command_entry table[] = {
+    STATE("ASKING"),
+    STATE("AUTH"),
+    READ("BITCOUNT"),
+    READ("BITFIELD_RO"),
+    READ("BITPOS"),
+    BLOCK("BLMOVE", BLOCK_LAST_SECONDS),
+    BLOCK("BLMPOP", BLOCK_FIRST_SECONDS),
+    BLOCK("BLPOP", BLOCK_LAST_SECONDS),
+    BLOCK("BRPOP", BLOCK_LAST_SECONDS),
+    BLOCK("BRPOPLPUSH", BLOCK_LAST_SECONDS),
+    BLOCK("BZMPOP", BLOCK_FIRST_SECONDS),
+    BLOCK("BZPOPMAX", BLOCK_LAST_SECONDS),
+    BLOCK("BZPOPMIN", BLOCK_LAST_SECONDS),
+    STATE("CLIENT CACHING"),
+    READ("CLIENT GETNAME"),
+    READ("CLIENT ID"),
+    READ("CLIENT INFO"),
+    READ("CLIENT LIST"),
+    STATE("CLIENT NO-EVICT"),
+    STATE("CLIENT NO-TOUCH"),
+    STATE("CLIENT REPLY"),
+    STATE("CLIENT SETNAME"),
+    STATE("CLIENT TRACKING"),
+    READ("CLUSTER INFO"),
+    READ("CLUSTER KEYSLOT"),
+    READ("CLUSTER NODES"),
+    READ("CLUSTER SHARDS"),
+    READ("CLUSTER SLOTS"),
+    READ("COMMAND"),
+    READ("COMMAND COUNT"),
+    READ("COMMAND DOCS"),
+    READ("COMMAND INFO"),
+    READ("CONFIG GET"),
+    SAME("CONFIG SET"),
+    READ("DBSIZE"),
+    SAME("DEL"),
+    STATE("DISCARD"),
+    READ("DUMP"),
+    READ("ECHO"),
+    READ("EVALSHA_RO"),
+    READ("EVAL_RO"),
+    STATE("EXEC"),
+    READ("EXISTS"),
+    SAME("EXPIRE"),
+    SAME("EXPIREAT"),
+    READ("EXPIRETIME"),
+    READ("FCALL_RO"),
+    READ("GEODIST"),
+    READ("GEOHASH"),
+    READ("GEOPOS"),
+    READ("GEORADIUSBYMEMBER_RO"),
+    READ("GEORADIUS_RO"),
+    READ("GEOSEARCH"),
+    READ("GET"),
+    READ("GETBIT"),
+    READ("GETRANGE"),
+    SAME("HDEL"),
+    STATE("HELLO"),
+    READ("HEXISTS"),
+    READ("HGET"),
+    READ("HGETALL"),
+    READ("HKEYS"),
+    READ("HLEN"),
+    READ("HMGET"),
+    SAME("HMSET"),
+    READ("HRANDFIELD"),
+    READ("HSCAN"),
+    SAME("HSET"),
+    READ("HSTRLEN"),
+    READ("HVALS"),
+    READ("INFO"),
+    READ("KEYS"),
+    READ("LASTSAVE"),
+    READ("LATENCY LATEST"),
+    READ("LCS"),
+    READ("LINDEX"),
+    READ("LLEN"),
+    READ("LOLWUT"),
+    READ("LPOS"),
+    READ("LRANGE"),
+    SAME("LSET"),
+    SAME("LTRIM"),
+    READ("MEMORY STATS"),
+    READ("MEMORY USAGE"),
+    READ("MGET"),
+    STATE("MONITOR"),
+    SAME("MSET"),
+    STATE("MULTI"),
+    READ("OBJECT ENCODING"),
+    READ("OBJECT FREQ"),
+    READ("OBJECT IDLETIME"),
+    READ("OBJECT REFCOUNT"),
+    SAME("PERSIST"),
+    SAME("PEXPIRE"),
+    SAME("PEXPIREAT"),
+    READ("PEXPIRETIME"),
+    SAME("PFADD"),
+    READ("PFCOUNT"),
+    SAME("PFMERGE"),
+    READ("PING"),
+    SAME("PSETEX"),
+    STATE("PSUBSCRIBE"),
+    STATE("PSYNC"),
+    READ("PTTL"),
+    READ("PUBSUB CHANNELS"),
+    READ("PUBSUB NUMPAT"),
+    READ("PUBSUB NUMSUB"),
+    STATE("PUNSUBSCRIBE"),
+    STATE("QUIT"),
+    READ("RANDOMKEY"),
+    STATE("READONLY"),
+    STATE("READWRITE"),
+    STATE("RESET"),
+    READ("ROLE"),
+    SAME("SADD"),
+    READ("SCAN"),
+    READ("SCARD"),
+    READ("SCRIPT EXISTS"),
+    SAME("SCRIPT LOAD"),
+    READ("SDIFF"),
+    STATE("SELECT"),
+    SAME("SETBIT"),
+    SAME("SETEX"),
+    SAME("SETRANGE"),
+    READ("SINTER"),
+    READ("SINTERCARD"),
+    READ("SISMEMBER"),
+    READ("SLOWLOG GET"),
+    READ("SLOWLOG LEN"),
+    READ("SMEMBERS"),
+    READ("SMISMEMBER"),
+    READ("SORT_RO"),
+    READ("SRANDMEMBER"),
+    SAME("SREM"),
+    READ("SSCAN"),
+    STATE("SSUBSCRIBE"),
+    READ("STRLEN"),
+    STATE("SUBSCRIBE"),
+    READ("SUBSTR"),
+    READ("SUNION"),
+    STATE("SUNSUBSCRIBE"),
+    STATE("SYNC"),
+    READ("TIME"),
+    SAME("TOUCH"),
+    READ("TTL"),
+    READ("TYPE"),
+    SAME("UNLINK"),
+    STATE("UNSUBSCRIBE"),
+    STATE("UNWATCH"),
+    BLOCK("WAIT", BLOCK_LAST_MILLIS),
+    BLOCK("WAITAOF", BLOCK_LAST_MILLIS),
+    STATE("WATCH"),
+    READ("XINFO CONSUMERS"),
+    READ("XINFO GROUPS"),
+    READ("XINFO STREAM"),
+    READ("XLEN"),
+    READ("XPENDING"),
+    READ("XRANGE"),
+    READ("XREAD"),
+    {"XREADGROUP", 0, BLOCK_NONE},
+    READ("XREVRANGE"),
+    READ("ZCARD"),
+    READ("ZCOUNT"),
+    READ("ZDIFF"),
+    READ("ZINTER"),
+    READ("ZINTERCARD"),
+    READ("ZLEXCOUNT"),
+    READ("ZMSCORE"),
+    READ("ZRANDMEMBER"),
+    READ("ZRANGE"),
+    READ("ZRANGEBYLEX"),
+    READ("ZRANGEBYSCORE"),
+    READ("ZRANK"),
+    SAME("ZREM"),
+    READ("ZREVRANGE"),
+    READ("ZREVRANGEBYLEX"),
+    READ("ZREVRANGEBYSCORE"),
+    READ("ZREVRANK"),
+    READ("ZSCAN"),
+    READ("ZSCORE"),
+    READ("ZUNION"),
+};
+
+#define NAME_MAX_LENGTH 32
+
+static int
+compare_entry(const void *name, const void *entry)
+{
+    return strcmp(name, ((const command_entry *)entry)->name);
+}
+
+/* Appends the argument in upper case; -1 when it does not fit or is no text. */
+static int
+append_word(char *name, size_t *length, PyObject *argument)
+{
+    const char *text;
+    Py_ssize_t size;
+    if (PyUnicode_Check(argument)) {
+        text = PyUnicode_AsUTF8AndSize(argument, &size);
+        if (text == NULL) {
+            PyErr_Clear();
+            return -1;
+        }
+    } else if (PyBytes_Check(argument)) {
+        text = PyBytes_AS_STRING(argument);
+        size = PyBytes_GET_SIZE(argument);
+    } else {
+        return -1;
+    }
+    if (*length + (size_t)size >= NAME_MAX_LENGTH) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < size; i++) {
+        name[(*length)++] = (char)Py_TOUPPER((unsigned char)text[i]);
+    }
+    name[*length] = '\0';
+    return 0;
+}
+
+static const command_entry *
+find_name(const char *name)
+{
+    return bsearch(name, table, sizeof(table) / sizeof(*table), sizeof(*table), compare_entry);
+}
+
+/* By the first word; then, for containers given as ("CLIENT", "LIST"), by the first two. */
+static const command_entry *
+find(PyObject *const *argv, Py_ssize_t argc)
+{
+    char name[NAME_MAX_LENGTH];
+    size_t length = 0;
+    if (append_word(name, &length, argv[0]) < 0) {
+        return NULL;
+    }
+    const command_entry *entry = find_name(name);
+    if (entry != NULL || argc < 2 || strchr(name, ' ') != NULL || length + 1 >= NAME_MAX_LENGTH) {
+        return entry;
+    }
+    name[length++] = ' ';
+    return append_word(name, &length, argv[1]) < 0 ? NULL : find_name(name);
+}
+
+static int
+is_word(PyObject *argument, const char *word)
+{
+    char text[NAME_MAX_LENGTH];
+    size_t length = 0;
+    return append_word(text, &length, argument) == 0 && strcmp(text, word) == 0;
+}
+
+/* The argument behind the option BLOCK of XREAD and XREADGROUP (before STREAMS), or NULL. */
+static PyObject *
+block_option(PyObject *const *argv, Py_ssize_t argc)
+{
+    for (Py_ssize_t i = 1; i + 1 < argc && !is_word(argv[i], "STREAMS"); i++) {
+        if (is_word(argv[i], "BLOCK")) {
+            return argv[i + 1];
+        }
+    }
+    return NULL;
+}
+
+static int
+is_stream_read(const command_entry *entry)
+{
+    return strncmp(entry->name, "XREAD", 5) == 0;
+}
+
+/* SET is a last-write-wins write only without a condition and without the old value as its reply. */
+static uint8_t
+set_properties(PyObject *const *argv, Py_ssize_t argc)
+{
+    for (Py_ssize_t i = 3; i < argc; i++) {
+        if (is_word(argv[i], "NX") || is_word(argv[i], "XX") || is_word(argv[i], "GET") ||
+            is_word(argv[i], "IFEQ") || is_word(argv[i], "IFNE") || is_word(argv[i], "IFDEQ") ||
+            is_word(argv[i], "IFDNE")) {
+            return 0;
+        }
+    }
+    return AR_REPLAYABLE;
+}
+
+/* EXPIRE and its like with a condition (NX, XX, GT, LT) are not repeated. */
+static int
+is_conditional_expire(const command_entry *entry, Py_ssize_t argc)
+{
+    return argc > 3 && strstr(entry->name, "EXPIRE") != NULL;
+}
+
+uint8_t
+ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc)
+{
+    const command_entry *entry = find(argv, argc);
+    if (entry == NULL) {
+        return is_word(argv[0], "SET") ? set_properties(argv, argc) : 0;
+    }
+    if (is_stream_read(entry) && block_option(argv, argc) != NULL) {
+        return AR_BLOCKING;
+    }
+    if (is_conditional_expire(entry, argc)) {
+        return 0;
+    }
+    return entry->properties;
+}
+
+double
+ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc)
+{
+    const command_entry *entry = find(argv, argc);
+    PyObject *argument = NULL;
+    double scale = 1.0;
+    if (entry == NULL || argc < 2) {
+        return -1.0;
+    }
+    switch (is_stream_read(entry) ? BLOCK_OPTION_MILLIS : (block_position)entry->block) {
+    case BLOCK_FIRST_SECONDS:
+        argument = argv[1];
+        break;
+    case BLOCK_LAST_SECONDS:
+        argument = argv[argc - 1];
+        break;
+    case BLOCK_LAST_MILLIS:
+        argument = argv[argc - 1];
+        scale = 0.001;
+        break;
+    case BLOCK_OPTION_MILLIS:
+        argument = block_option(argv, argc);
+        scale = 0.001;
+        break;
+    case BLOCK_NONE:
+        break;
+    }
+    if (argument == NULL) {
+        return -1.0;
+    }
+    PyObject *number = PyNumber_Float(argument);
+    if (number == NULL) {
+        PyErr_Clear(); /* the server will say what is wrong with it */
+        return -1.0;
+    }
+    double seconds = PyFloat_AS_DOUBLE(number) * scale;
+    Py_DECREF(number);
+    return seconds;
+}

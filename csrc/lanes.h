@@ -1,0 +1,14 @@
+/* Properties of commands by name, and the lane they imply. */
+#ifndef AR_LANES_H
+#define AR_LANES_H
+
+#include "command.h"
+
+/* AR_REPLAYABLE, AR_BLOCKING, AR_STATEFUL of a command; `argv` decides where the name alone does not
+ * (XREAD with or without BLOCK, CLIENT TRACKING, "CLIENT" "TRACKING"). */
+uint8_t ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc);
+
+/* Seconds the server may keep a blocking command waiting: 0 for ever, -1 when it cannot be told. */
+double ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc);
+
+#endif

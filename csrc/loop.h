@@ -1,0 +1,90 @@
+/* The core: a libev loop that lives inside an asyncio loop's thread, one for each asyncio loop. */
+#ifndef AR_LOOP_H
+#define AR_LOOP_H
+
+#include "libev.h"
+#include "state.h"
+
+struct ArCore;
+
+/* Something with bytes to write once the current drain or loop turn is over. */
+typedef struct ar_flushable {
+    struct ar_flushable *next;
+    void (*flush)(struct ar_flushable *self); /* NULL: withdrawn */
+    int queued;
+} ar_flushable;
+
+/* Work for the next loop turn: C work on `subject`, or `callback(subject)` inside `context`. */
+typedef void (*ar_job_function)(PyObject *subject);
+typedef struct {
+    ar_job_function function;
+    PyObject *subject, *callback, *context;
+} ar_job;
+
+#define AR_READ_BUFFER (64 * 1024)
+
+typedef struct ArCore {
+    PyObject_HEAD
+    ar_state *state;
+    struct ev_loop *ev;
+    PyObject *loop; /* the asyncio loop */
+    PyObject *call_soon, *call_later;
+    PyObject *drain_method, *turn_method, *timer_method;
+    PyObject *timer_handle; /* asyncio's handle for the next libev timer, or NULL */
+    double timer_due;       /* monotonic seconds for which timer_handle is set */
+    ar_job *jobs;
+    size_t job_count, job_capacity;
+    ar_flushable *dirty_head, *dirty_tail;
+    PyObject *interrupt;         /* KeyboardInterrupt or SystemExit on its way out of the drain */
+    PyThreadState *drain_thread; /* set while a drain runs */
+    int users;                   /* pools attached */
+    int delivering;              /* a reply is being handed to its waiter */
+    int turn_scheduled;
+    int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
+    unsigned generation;  /* of the process: differs after fork() */
+    char read_buffer[AR_READ_BUFFER];
+} ArCore;
+
+/* The core of the running asyncio loop (a new reference), made when there is none yet.
+ * RuntimeError outside of a running loop. */
+ArCore *ar_core_get(ar_state *state);
+/* The core of `loop` when there is one already; borrowed, NULL without an exception otherwise. */
+ArCore *ar_core_find(ar_state *state, PyObject *loop);
+
+static inline int
+ar_core_draining_here(const ArCore *core)
+{
+    return core->drain_thread != NULL && core->drain_thread == PyThreadState_Get();
+}
+
+/* False once the asyncio loop has been closed, or after fork() in the child. */
+int ar_core_alive(const ArCore *core);
+/* The last user to detach closes the libev loop. */
+void ar_core_attach(ArCore *core);
+void ar_core_detach(ArCore *core);
+
+/* Each returns -1 with an exception set when the asyncio loop refuses (it is closed). */
+int ar_core_schedule_job(ArCore *core, ar_job_function function, PyObject *subject);
+int ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject,
+                              PyObject *context);
+/* Flush at the end of the drain under way, else of the next loop turn. */
+void ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
+/* To be called after any change of a libev watcher outside of a libev callback. */
+void ar_core_watchers_changed(ArCore *core);
+void ar_core_timer_start(ArCore *core, ev_timer *timer, double seconds);
+
+/* Tells the loop's exception handler; steals `exception`. */
+void ar_core_report(ArCore *core, const char *message, PyObject *exception, PyObject *future);
+/* Keeps a KeyboardInterrupt or SystemExit for the end of the drain. Steals `exception`. */
+void ar_core_interrupt(ArCore *core, PyObject *exception);
+int ar_is_interrupt(PyObject *exception);
+
+/* Called in the child after fork(): every core made before is dead there. */
+void ar_core_after_fork(void);
+
+/* Monotonic seconds. */
+double ar_monotonic(void);
+
+int ar_core_setup(PyObject *module, ar_state *state);
+
+#endif

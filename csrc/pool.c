@@ -1,0 +1,713 @@
+/* Which connection a command takes, and what becomes of commands when a connection is lost. */
+#include "pool.h"
+
+#include "lanes.h"
+
+/* With this much arriving or leaving, an express connection is left to it, and new commands take
+ * another one. */
+#define BULK_BYTES (512 * 1024)
+/* Times a command is written before its loss is reported. */
+#define ATTEMPTS_MAX 3
+/* Seconds added to a blocking command's own timeout before the server counts as silent. */
+#define BLOCK_GRACE 1.0
+#define BACKOFF_DEFAULT 0.05
+
+static void dispatch(ArPool *pool);
+static void open_express(ArPool *pool);
+static int open_conn(ArPool *pool, ar_lane lane);
+
+/* ---- the list of connections ---- */
+
+static int
+add_conn(ArPool *pool, ar_conn *conn)
+{
+    if (pool->conn_count == pool->conn_capacity) {
+        int capacity = pool->conn_capacity ? pool->conn_capacity * 2 : 4;
+        ar_conn **conns = PyMem_Realloc(pool->conns, (size_t)capacity * sizeof(*conns));
+        if (conns == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        pool->conns = conns;
+        pool->conn_capacity = capacity;
+    }
+    pool->conns[pool->conn_count++] = conn;
+    return 0;
+}
+
+/* Takes the connection off the list; the pool's reference goes to the caller. */
+static int
+remove_conn(ArPool *pool, const ar_conn *conn)
+{
+    for (int i = 0; i < pool->conn_count; i++) {
+        if (pool->conns[i] == conn) {
+            pool->conn_count--;
+            for (; i < pool->conn_count; i++) {
+                pool->conns[i] = pool->conns[i + 1];
+            }
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int
+count_lane(const ArPool *pool, ar_lane lane, int connecting_only)
+{
+    int count = 0;
+    for (int i = 0; i < pool->conn_count; i++) {
+        const ar_conn *conn = pool->conns[i];
+        count += conn->lane == lane && (!connecting_only || conn->state < AR_CONN_READY);
+    }
+    return count;
+}
+
+/* ---- sending ---- */
+
+static int
+send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
+{
+    double timeout = command->timeout;
+    if (conn->lane == AR_LANE_LEASED) {
+        if (command->properties & AR_BLOCKING) {
+            double block = ar_lanes_block_seconds(command->argv, command->argc);
+            timeout = block <= 0.0 ? 0.0 : block + (timeout > BLOCK_GRACE ? timeout : BLOCK_GRACE);
+        }
+        conn->tainted |= (command->properties & AR_STATEFUL) != 0;
+    }
+    command->deadline = 0.0;
+    ar_conn_ref(conn);
+    int result = ar_conn_send(conn, command);
+    if (result == 0 && conn->state != AR_CONN_CLOSED) {
+        if (conn->lane == AR_LANE_LEASED) {
+            command->connection = conn;
+        }
+        if (timeout > 0.0) {
+            ar_deadline_set(pool, command, timeout);
+        }
+    }
+    ar_conn_unref(conn);
+    return result;
+}
+
+static int
+has_bulk(const ar_conn *conn)
+{
+    const redisReader *reader = conn->context->reader;
+    return reader->len - reader->pos > BULK_BYTES || ar_outq_pending(&conn->out) > BULK_BYTES;
+}
+
+/* An express connection to send on now, or NULL: none is ready, or all are busy with something large
+ * and another one may be opened. */
+static ar_conn *
+pick_express(const ArPool *pool)
+{
+    ar_conn *busy = NULL;
+    for (int i = 0; i < pool->conn_count; i++) {
+        ar_conn *conn = pool->conns[i];
+        if (conn->lane != AR_LANE_EXPRESS || conn->state != AR_CONN_READY) {
+            continue;
+        }
+        if (!has_bulk(conn)) {
+            return conn;
+        }
+        if (busy == NULL || ar_outq_pending(&conn->out) < ar_outq_pending(&busy->out)) {
+            busy = conn;
+        }
+    }
+    return busy != NULL && pool->conn_count >= pool->config->max_connections ? busy : NULL;
+}
+
+static int
+has_room(const ArPool *pool, const ar_conn *conn)
+{
+    return ar_outq_pending(&conn->out) < (size_t)pool->config->max_pending_bytes;
+}
+
+/* Arguments are checked now, though encoded later: a bad one fails before anything waits for it. */
+static int
+enqueue(ArPool *pool, ar_ring *ring, ArCommand *command)
+{
+    const ar_text_codec *codec = &pool->config->codec;
+    for (Py_ssize_t i = 0; command->batch != NULL && i < PyList_GET_SIZE(command->batch); i++) {
+        PyObject *arguments = PyTuple_GET_ITEM(PyList_GET_ITEM(command->batch, i), 0);
+        if (ar_encode_check(pool->state, codec, &PyTuple_GET_ITEM(arguments, 0),
+                            PyTuple_GET_SIZE(arguments)) < 0) {
+            return -1;
+        }
+    }
+    if (command->batch == NULL &&
+        ar_encode_check(pool->state, codec, command->argv, command->argc) < 0) {
+        return -1;
+    }
+    if (ar_ring_reserve(ring) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_INCREF(command);
+    ar_ring_push(ring, command);
+    return 0;
+}
+
+static int
+submit_express(ArPool *pool, ArCommand *command)
+{
+    ar_conn *conn = pick_express(pool);
+    if (conn != NULL && pool->waiting.count == 0 && has_room(pool, conn)) {
+        return send_on(pool, conn, command);
+    }
+    if (enqueue(pool, &pool->waiting, command) < 0) {
+        return -1;
+    }
+    if (conn == NULL) {
+        open_express(pool);
+    }
+    return 0;
+}
+
+/* ---- leases ---- */
+
+static ar_conn *
+idle_lease(const ArPool *pool)
+{
+    for (int i = 0; i < pool->conn_count; i++) {
+        ar_conn *conn = pool->conns[i];
+        if (conn->lane == AR_LANE_LEASED && conn->state == AR_CONN_READY && !conn->tainted &&
+            conn->inflight.count == 0) {
+            return conn;
+        }
+    }
+    return NULL;
+}
+
+/* One place is kept for the express lane; with max_connections=1 a lease may exceed it by one. */
+static void
+open_leases(ArPool *pool)
+{
+    int limit = pool->config->max_connections > 1 ? pool->config->max_connections - 1 : 1;
+    while (!ar_libev_timer_active(&pool->retry_timer) &&
+           (size_t)count_lane(pool, AR_LANE_LEASED, 1) < pool->lease_waiting.count &&
+           count_lane(pool, AR_LANE_LEASED, 0) < limit) {
+        if (open_conn(pool, AR_LANE_LEASED) < 0) {
+            return;
+        }
+    }
+}
+
+static int
+submit_leased(ArPool *pool, ArCommand *command)
+{
+    ar_conn *conn = pool->lease_waiting.count == 0 ? idle_lease(pool) : NULL;
+    if (conn != NULL) {
+        return send_on(pool, conn, command);
+    }
+    if (enqueue(pool, &pool->lease_waiting, command) < 0) {
+        return -1;
+    }
+    if (pool->config->pool_timeout > 0.0) {
+        ar_deadline_set(pool, command, pool->config->pool_timeout);
+    }
+    open_leases(pool);
+    return 0;
+}
+
+int
+ar_pool_submit(ArPool *pool, ArCommand *command)
+{
+    if (pool->closed) {
+        PyErr_SetString(pool->state->ConnectionError, "The client has been closed.");
+        return -1;
+    }
+    Py_INCREF(pool);
+    int result = command->properties & (AR_BLOCKING | AR_STATEFUL) ? submit_leased(pool, command)
+                                                                   : submit_express(pool, command);
+    Py_DECREF(pool);
+    return result;
+}
+
+void
+ar_pool_abandon(ArCommand *command)
+{
+    ar_conn *conn = command->connection;
+    command->connection = NULL;
+    if (conn != NULL) {
+        ArPool *pool = conn->owner;
+        ar_conn_lose(conn,
+                     ar_error_format(pool->state->ConnectionError,
+                                     "The command on this connection was given up."),
+                     0);
+    }
+}
+
+/* ---- dispatching what waits ---- */
+
+static void
+send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command)
+{
+    if (send_on(pool, conn, command) < 0) {
+        ar_command_fail_pending_exception(command);
+    }
+}
+
+static void
+dispatch_express(ArPool *pool)
+{
+    while (pool->waiting.count > 0 && !pool->closed) {
+        ArCommand *command = ar_ring_peek(&pool->waiting);
+        if (!ar_command_finished(command)) {
+            ar_conn *conn = pick_express(pool);
+            if (conn == NULL) {
+                open_express(pool);
+                return;
+            }
+            if (!has_room(pool, conn)) {
+                return;
+            }
+            (void)ar_ring_pop(&pool->waiting);
+            send_or_fail(pool, conn, command);
+        } else {
+            (void)ar_ring_pop(&pool->waiting);
+        }
+        Py_DECREF(command);
+    }
+}
+
+static void
+dispatch_leased(ArPool *pool)
+{
+    while (pool->lease_waiting.count > 0 && !pool->closed) {
+        ArCommand *command = ar_ring_peek(&pool->lease_waiting);
+        if (!ar_command_finished(command)) {
+            ar_conn *conn = idle_lease(pool);
+            if (conn == NULL) {
+                open_leases(pool);
+                return;
+            }
+            (void)ar_ring_pop(&pool->lease_waiting);
+            send_or_fail(pool, conn, command);
+        } else {
+            (void)ar_ring_pop(&pool->lease_waiting);
+        }
+        Py_DECREF(command);
+    }
+}
+
+static void
+dispatch(ArPool *pool)
+{
+    if (pool->dispatching || (pool->waiting.count == 0 && pool->lease_waiting.count == 0)) {
+        return;
+    }
+    Py_INCREF(pool);
+    pool->dispatching = 1;
+    dispatch_express(pool);
+    dispatch_leased(pool);
+    pool->dispatching = 0;
+    Py_DECREF(pool);
+}
+
+/* ---- connection events ---- */
+
+static void
+conn_ready(ar_conn *conn)
+{
+    ArPool *pool = conn->owner;
+    pool->protocol = conn->protocol;
+    pool->connects++;
+    dispatch(pool);
+}
+
+static void
+conn_idle(ar_conn *conn)
+{
+    ArPool *pool = conn->owner;
+    pool->failures = 0;
+    if (conn->lane != AR_LANE_LEASED) {
+        return;
+    }
+    Py_INCREF(pool);
+    if (conn->tainted && remove_conn(pool, conn)) {
+        ar_conn_close(conn);
+        ar_conn_unref(conn);
+    }
+    dispatch(pool);
+    Py_DECREF(pool);
+}
+
+static void
+conn_progress(ar_conn *conn)
+{
+    dispatch(conn->owner);
+}
+
+static void
+conn_push(ar_conn *conn, PyObject *message)
+{
+    ArPool *pool = conn->owner;
+    if (pool->on_push != NULL) {
+        PyObject *result = PyObject_CallOneArg(pool->on_push, message);
+        if (result == NULL) {
+            ar_core_report(pool->core, "Exception in push handler", ar_exception_take(), NULL);
+        }
+        Py_XDECREF(result);
+    }
+    Py_DECREF(message);
+}
+
+static void
+resume_job(PyObject *subject)
+{
+    ArPool *pool = (ArPool *)subject;
+    pool->resume_scheduled = 0;
+    for (int i = 0; i < pool->conn_count && pool->core->interrupt == NULL; i++) {
+        ar_conn_resume(pool->conns[i]);
+    }
+    for (int i = 0; i < pool->conn_count; i++) {
+        if (pool->conns[i]->resuming) {
+            pool->conns[i]->calls->resume_later(pool->conns[i]);
+        }
+    }
+}
+
+static void
+conn_resume_later(ar_conn *conn)
+{
+    ArPool *pool = conn->owner;
+    if (!pool->resume_scheduled) {
+        pool->resume_scheduled = 1;
+        if (ar_core_schedule_job(pool->core, resume_job, (PyObject *)pool) < 0) {
+            PyErr_Clear(); /* the loop is closed: nobody is waiting any more */
+        }
+    }
+}
+
+/* ---- loss ---- */
+
+static void
+fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason)
+{
+    Py_INCREF(pool);
+    ar_ring commands = ar_ring_take(ring);
+    for (ArCommand *command; (command = ar_ring_pop(&commands)) != NULL;) {
+        command->connection = NULL;
+        if (!ar_command_finished(command)) {
+            ar_command_fail(command, ar_error_copy(reason));
+        }
+        Py_DECREF(command);
+    }
+    ar_ring_free(&commands);
+    Py_DECREF(pool);
+}
+
+static int
+may_be_sent_again(const ArPool *pool, const ar_conn *conn, const ArCommand *command)
+{
+    if (!ar_conn_was_sent(conn, command)) {
+        return 1;
+    }
+    return pool->config->replay && (command->properties & AR_REPLAYABLE) &&
+           command->attempts < ATTEMPTS_MAX;
+}
+
+/* Puts the commands back in front of those that wait, oldest first; what cannot be repeated fails. */
+static void
+requeue_inflight(ArPool *pool, ar_conn *conn, PyObject *reason)
+{
+    ar_ring inflight = ar_conn_take_inflight(conn);
+    ar_ring *ring = conn->lane == AR_LANE_LEASED ? &pool->lease_waiting : &pool->waiting;
+    ar_ring failed = {0};
+    for (size_t i = inflight.count; i-- > 0;) {
+        ArCommand *command = ar_ring_at(&inflight, i);
+        command->connection = NULL;
+        command->deadline = 0.0;
+        if (ar_command_finished(command)) {
+            Py_DECREF(command);
+        } else if (may_be_sent_again(pool, conn, command) && ar_ring_reserve(ring) == 0) {
+            ar_ring_push_front(ring, command);
+        } else if (ar_ring_reserve(&failed) == 0) {
+            ar_ring_push_front(&failed, command);
+        } else {
+            ar_command_fail(command, ar_error_copy(reason));
+            Py_DECREF(command);
+        }
+    }
+    ar_ring_free(&inflight);
+    for (ArCommand *command; (command = ar_ring_pop(&failed)) != NULL;) {
+        PyObject *name = command->argc > 0 ? command->argv[0] : Py_None;
+        PyObject *exception = ar_error_outcome_unknown(pool->state, name, reason);
+        ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
+        Py_DECREF(command);
+    }
+    ar_ring_free(&failed);
+}
+
+static double
+backoff_seconds(ArPool *pool)
+{
+    if (pool->config->backoff == Py_None) {
+        return BACKOFF_DEFAULT;
+    }
+    PyObject *value = PyObject_CallFunction(pool->config->backoff, "i", pool->failures);
+    double seconds = value != NULL ? PyFloat_AsDouble(value) : -1.0;
+    Py_XDECREF(value);
+    if (seconds < 0.0) {
+        PyErr_Clear(); /* a negative delay, or a faulty user function: the default */
+        return BACKOFF_DEFAULT;
+    }
+    return seconds;
+}
+
+static void
+connecting_failed(ArPool *pool, PyObject *reason, int fatal)
+{
+    pool->failures++;
+    if (fatal || pool->failures > pool->config->retries) {
+        pool->failures = 0;
+        fail_ring(pool, &pool->waiting, reason);
+        fail_ring(pool, &pool->lease_waiting, reason);
+    } else {
+        ar_core_timer_start(pool->core, &pool->retry_timer, backoff_seconds(pool));
+    }
+}
+
+static void
+conn_lost(ar_conn *conn, PyObject *reason, int fatal)
+{
+    ArPool *pool = conn->owner;
+    if (!remove_conn(pool, conn)) {
+        return;
+    }
+    Py_INCREF(pool);
+    requeue_inflight(pool, conn, reason);
+    if (!pool->closed) {
+        if (conn->answered) {
+            pool->reconnects++;
+            dispatch(pool);
+        } else if (pool->waiting.count > 0 || pool->lease_waiting.count > 0) {
+            connecting_failed(pool, reason, fatal);
+        }
+    }
+    ar_conn_unref(conn);
+    Py_DECREF(pool);
+}
+
+static const ar_conn_owner conn_owner = {
+    .ready = conn_ready,
+    .lost = conn_lost,
+    .idle = conn_idle,
+    .progress = conn_progress,
+    .push = conn_push,
+    .resume_later = conn_resume_later,
+};
+
+/* ---- opening ---- */
+
+/* -1 when the connection could not be made; what waits has failed then. */
+static int
+open_conn(ArPool *pool, ar_lane lane)
+{
+    ar_conn *conn = ar_conn_new(pool->core, pool->config, lane, &conn_owner, pool);
+    if (conn == NULL || add_conn(pool, conn) < 0) {
+        PyObject *reason = ar_exception_take();
+        if (conn != NULL) {
+            ar_conn_unref(conn);
+        }
+        fail_ring(pool, lane == AR_LANE_LEASED ? &pool->lease_waiting : &pool->waiting, reason);
+        Py_DECREF(reason);
+        return -1;
+    }
+    ar_conn_open(conn);
+    return 0;
+}
+
+static void
+open_express(ArPool *pool)
+{
+    if (!pool->closed && !ar_libev_timer_active(&pool->retry_timer) &&
+        count_lane(pool, AR_LANE_EXPRESS, 1) == 0) {
+        (void)open_conn(pool, AR_LANE_EXPRESS);
+    }
+}
+
+static void
+on_retry(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
+{
+    dispatch(timer->data);
+}
+
+/* ---- life ---- */
+
+static void
+close_connections(ArPool *pool)
+{
+    pool->closed = 1;
+    if (pool->core->ev != NULL) {
+        ev_timer_stop(pool->core->ev, &pool->retry_timer);
+        ev_timer_stop(pool->core->ev, &pool->deadline_timer);
+    }
+    for (int i = 0; i < pool->conn_count; i++) {
+        ar_conn_close(pool->conns[i]);
+    }
+}
+
+static void
+release_connections(ArPool *pool)
+{
+    while (pool->conn_count > 0) {
+        ar_conn_unref(pool->conns[--pool->conn_count]);
+    }
+    ar_core_detach(pool->core);
+}
+
+void
+ar_pool_close(ArPool *pool)
+{
+    if (pool->closed) {
+        return;
+    }
+    Py_INCREF(pool);
+    close_connections(pool);
+    PyObject *reason =
+        ar_error_format(pool->state->ConnectionError, "Connection closed by the client.");
+    if (reason == NULL) {
+        reason = ar_exception_take();
+    }
+    for (int i = 0; i < pool->conn_count; i++) {
+        fail_ring(pool, &pool->conns[i]->inflight, reason);
+    }
+    fail_ring(pool, &pool->waiting, reason);
+    fail_ring(pool, &pool->lease_waiting, reason);
+    Py_DECREF(reason);
+    release_connections(pool);
+    Py_DECREF(pool);
+}
+
+static void
+drop_ring(ar_ring *ring)
+{
+    ar_ring commands = ar_ring_take(ring);
+    for (ArCommand *command; (command = ar_ring_pop(&commands)) != NULL;) {
+        command->connection = NULL;
+        if (!ar_command_finished(command)) {
+            command->status = AR_CLOSED;
+        }
+        Py_DECREF(command);
+    }
+    ar_ring_free(&commands);
+}
+
+static void
+discard(ArPool *pool)
+{
+    if (pool->closed) {
+        return;
+    }
+    close_connections(pool);
+    for (int i = 0; i < pool->conn_count; i++) {
+        drop_ring(&pool->conns[i]->inflight);
+    }
+    drop_ring(&pool->waiting);
+    drop_ring(&pool->lease_waiting);
+    release_connections(pool);
+}
+
+void
+ar_pool_discard(ArPool *pool)
+{
+    Py_INCREF(pool);
+    discard(pool);
+    Py_DECREF(pool);
+}
+
+static int
+pool_traverse(ArPool *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->core);
+    Py_VISIT(self->config);
+    Py_VISIT(self->on_push);
+    for (int i = 0; i < self->conn_count; i++) {
+        int result = ar_conn_traverse(self->conns[i], visit, arg);
+        if (result != 0) {
+            return result;
+        }
+    }
+    for (size_t i = 0; i < self->waiting.count; i++) {
+        Py_VISIT((PyObject *)ar_ring_at(&self->waiting, i));
+    }
+    for (size_t i = 0; i < self->lease_waiting.count; i++) {
+        Py_VISIT((PyObject *)ar_ring_at(&self->lease_waiting, i));
+    }
+    return 0;
+}
+
+static int
+pool_clear(ArPool *self)
+{
+    ar_pool_discard(self);
+    Py_CLEAR(self->on_push);
+    return 0;
+}
+
+static void
+pool_dealloc(ArPool *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->core != NULL) {
+        discard(self);
+        Py_CLEAR(self->on_push);
+    }
+    ar_ring_free(&self->waiting);
+    ar_ring_free(&self->lease_waiting);
+    PyMem_Free(self->conns);
+    Py_CLEAR(self->config);
+    Py_CLEAR(self->core);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+ArPool *
+ar_pool_new(ArCore *core, ArConfig *config)
+{
+    ar_state *state = core->state;
+    ArPool *pool = (ArPool *)state->PoolType->tp_alloc(state->PoolType, 0);
+    if (pool == NULL) {
+        return NULL;
+    }
+    pool->state = state;
+    pool->core = (ArCore *)Py_NewRef((PyObject *)core);
+    pool->config = (ArConfig *)Py_NewRef((PyObject *)config);
+    ar_libev_timer_init(&pool->retry_timer, on_retry, pool);
+    ar_deadline_init(pool);
+    ar_core_attach(core);
+    return pool;
+}
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_doc, (void *)"Connections of one client on one loop."},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_traverse, pool_traverse},
+    {Py_tp_clear, pool_clear},
+    {0, NULL},
+};
+
+static PyType_Spec pool_spec = {
+    .name = "aiecs_redis._native.Pool",
+    .basicsize = sizeof(ArPool),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = pool_slots,
+};
+
+int
+ar_pool_setup(PyObject *module, ar_state *state)
+{
+    state->PoolType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &pool_spec, NULL);
+    if (state->PoolType == NULL) {
+        return -1;
+    }
+#if PY_VERSION_HEX < 0x030A0000
+    state->PoolType->tp_new = NULL;
+#endif
+    return 0;
+}

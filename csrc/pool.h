@@ -1,0 +1,51 @@
+/* The connections of one client on one asyncio loop: the shared express lane and the leased lane. */
+#ifndef AR_POOL_H
+#define AR_POOL_H
+
+#include "connection.h"
+
+typedef struct ArPool {
+    PyObject_HEAD
+    ar_state *state;
+    ArCore *core;
+    ArConfig *config;
+    ar_conn **conns;
+    int conn_count, conn_capacity;
+    ar_ring waiting;       /* ArCommand *, owned: for an express connection, or for room in it */
+    ar_ring lease_waiting; /* ArCommand *, owned: for a connection of their own */
+    int failures;          /* attempts to connect that failed in a row */
+    ev_timer retry_timer;  /* until the next attempt */
+    ev_timer deadline_timer;
+    double next_deadline; /* monotonic seconds deadline_timer stands for */
+    int protocol;         /* spoken by the connection made last, 0 before */
+    int closed;
+    int dispatching;
+    int resume_scheduled;
+    PyObject *on_push; /* callable(message), or NULL */
+    unsigned long long connects, reconnects;
+} ArPool;
+
+ArPool *ar_pool_new(ArCore *core, ArConfig *config);
+/* Sends the command or queues it. -1 with an exception set: it was not accepted. */
+int ar_pool_submit(ArPool *pool, ArCommand *command);
+/* Closes every connection; commands still pending fail with ConnectionError. */
+void ar_pool_close(ArPool *pool);
+/* As above for a loop that is gone: nobody is told. */
+void ar_pool_discard(ArPool *pool);
+/* ops->abandoned of commands sent through a pool. */
+void ar_pool_abandon(ArCommand *command);
+
+/* False once it has been closed or its loop or process is gone. */
+static inline int
+ar_pool_usable(const ArPool *pool)
+{
+    return !pool->closed && pool->core->ev != NULL && ar_core_alive(pool->core);
+}
+
+/* deadline.c */
+void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);
+void ar_deadline_init(ArPool *pool);
+
+int ar_pool_setup(PyObject *module, ar_state *state);
+
+#endif

@@ -1,0 +1,46 @@
+/* RESP to Python objects: hiredis' reader with an object factory that builds the final values. */
+#ifndef AR_REPLY_H
+#define AR_REPLY_H
+
+#include "errors.h"
+#include "state.h"
+
+#include "read.h"
+
+typedef enum {
+    AR_REPLY_VALUE,     /* answers a command */
+    AR_REPLY_PUSH,      /* out of band (RESP3 '>') */
+    AR_REPLY_ATTRIBUTE, /* metadata in front of the next reply (RESP3 '|') */
+} ar_reply_kind;
+
+/* Where replies of one connection are built; hiredis hands it to the factory as privdata. */
+typedef struct {
+    ar_state *state;
+    const char *encoding; /* how to decode strings; NULL: UTF-8 */
+    const char *errors;   /* NULL: strict */
+    int decode;           /* whether to decode the reply being read */
+    ar_reply_kind kind;   /* of the reply read last */
+    PyObject *error;      /* first value of the reply being read that had no Python form */
+    PyObject **keys;      /* keys of maps whose values have not arrived: one per open map */
+    size_t key_count, key_capacity;
+} ar_reply_sink;
+
+typedef enum {
+    AR_READ_REPLY,      /* *reply is a new reference */
+    AR_READ_INCOMPLETE, /* feed more */
+    AR_READ_FAILED,     /* an exception is set and the reader is of no further use */
+} ar_read_result;
+
+redisReader *ar_reply_reader_new(ar_reply_sink *sink);
+
+/* The next whole reply. A value that could not be converted (bad UTF-8, say) is returned as the
+ * exception in *reply with *failed set; the stream stays in step. */
+ar_read_result ar_reply_next(redisReader *reader, PyObject **reply, int *failed);
+
+/* Forgets what belongs to a half-read reply. */
+void ar_reply_sink_clear(ar_reply_sink *sink);
+
+/* Sets InvalidResponse (or MemoryError) for what the reader reports. */
+void ar_reply_set_reader_error(ar_state *state, const redisReader *reader);
+
+#endif

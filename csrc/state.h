@@ -1,0 +1,65 @@
+/* Module state, declared once: the X-macro below makes the struct, its traverse and its clear. */
+#ifndef AR_STATE_H
+#define AR_STATE_H
+
+#include "compat.h"
+
+/* Types of ours. */
+#define AR_STATE_TYPES(X)                                                                          \
+    X(PyTypeObject, CoreType)                                                                      \
+    X(PyTypeObject, CommandType)                                                                   \
+    X(PyTypeObject, CommandFutureType)                                                             \
+    X(PyTypeObject, ConfigType)                                                                    \
+    X(PyTypeObject, PoolType)                                                                      \
+    X(PyTypeObject, ClientType)                                                                    \
+    X(PyTypeObject, PipelineType)                                                                  \
+    X(PyTypeObject, ReaderType)
+
+/* Handed over once by aiecs_redis._bind through configure(): the core imports nothing of redis-py. */
+#define AR_STATE_BOUND(X)                                                                          \
+    X(PyObject, ConnectionError)                                                                   \
+    X(PyObject, TimeoutError)                                                                      \
+    X(PyObject, DataError)                                                                         \
+    X(PyObject, InvalidResponse)                                                                   \
+    X(PyObject, AuthenticationError)                                                               \
+    X(PyObject, OutcomeUnknownError)                                                               \
+    X(PyObject, RedisError)                                                                        \
+    X(PyObject, parse_error)                                                                       \
+    X(PyObject, converters)                                                                        \
+    X(PyObject, python_client)                                                                     \
+    X(PyObject, python_pipeline)                                                                   \
+    X(PyObject, guard_awaitable)                                                                   \
+    X(PyObject, resolve_awaitable)
+
+/* Imported or made at module initialization. */
+#define AR_STATE_OWN(X)                                                                            \
+    X(PyObject, cores)                                                                             \
+    X(PyObject, get_running_loop)                                                                  \
+    X(PyObject, getaddrinfo)                                                                       \
+    X(PyObject, CancelledError)                                                                    \
+    X(PyObject, InvalidStateError)                                                                 \
+    X(PyObject, str_message)                                                                       \
+    X(PyObject, str_exception)                                                                     \
+    X(PyObject, str_future)                                                                        \
+    X(PyObject, str_NEVER_DECODE)                                                                  \
+    X(PyObject, str_EMPTY_RESPONSE)                                                                \
+    X(PyObject, str_keys)                                                                          \
+    X(PyObject, str_execute_command)                                                               \
+    X(PyObject, str_response_callbacks)                                                            \
+    X(PyObject, str_connection)                                                                    \
+    X(PyObject, str_command_stack)                                                                 \
+    X(PyObject, bytes_ok)                                                                          \
+    X(PyObject, str_ok)                                                                            \
+    X(PyObject, hot_names)
+
+typedef struct ar_state {
+#define X(type, name) type *name;
+    AR_STATE_TYPES(X)
+    AR_STATE_BOUND(X)
+    AR_STATE_OWN(X)
+#undef X
+    /* The method definition of the C Task's wake-up callback, learnt on first sight. */
+    PyMethodDef *task_wakeup;
+} ar_state;
+
+#endif

@@ -1,0 +1,28 @@
+/* TLS: an OpenSSL context from redis-py's ssl_* settings, driven through hiredis' SSL layer. */
+#ifndef AR_TLS_H
+#define AR_TLS_H
+
+#include "errors.h"
+
+#include "hiredis.h"
+
+#include <openssl/ssl.h>
+
+typedef struct ar_tls ar_tls;
+
+/* `options` is a dict: cafile, capath, cadata, certfile, keyfile, password, ciphers (str or None),
+ * verify (0 none, 1 optional, 2 required), check_hostname, min_version, verify_flags (int).
+ * ConnectionError naming the file or setting when OpenSSL refuses one. */
+ar_tls *ar_tls_new(ar_state *state, PyObject *options, const char *host);
+void ar_tls_free(ar_tls *tls);
+
+/* Starts TLS on a connected context. Returns the session (owned by the context), NULL on failure with
+ * the context's err set. */
+SSL *ar_tls_start(const ar_tls *tls, redisContext *context);
+
+/* Why the session failed, for people, into `buffer`. */
+void ar_tls_reason(SSL *session, char *buffer, size_t size);
+
+const char *ar_tls_library_version(void);
+
+#endif
