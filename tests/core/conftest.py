@@ -119,6 +119,7 @@ class LoopRunner:
         self.debug = kind.endswith("-debug")
         self.uvloop = kind.startswith("uvloop")
         self.contexts = []
+        self.hang = HANG
 
     def new_loop(self):
         loop = uvloop.new_event_loop() if self.uvloop else asyncio.new_event_loop()
@@ -143,7 +144,7 @@ class LoopRunner:
             hung.append(True)
             task.cancel()
 
-        watchdog = loop.call_later(HANG, give_up)
+        watchdog = loop.call_later(self.hang, give_up)
         try:
             return loop.run_until_complete(task)
         finally:

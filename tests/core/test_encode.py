@@ -55,7 +55,7 @@ VALUES = [
     "x" * 5999, "x" * 6001, "ü" * 70_000,
     b"", b"value", b"\x00\xff\r\n", b"x" * 70_000, Blob(b"blob"),
     bytearray(b""), bytearray(b"array"), bytearray(70_000),
-    memoryview(b""), memoryview(b"view"), memoryview(bytearray(b"w")), memoryview(b"0123456789")[3:7],
+    memoryview(b""), memoryview(b"v"), memoryview(bytearray(b"w")), memoryview(b"0123456789")[3:7],
     0, 1, -1, 9, 10, 99, 100, 2**31, -(2**31), 2**63 - 1, -(2**63), 2**63, -(2**63) - 1,
     10**100, -(10**100),
     0.0, -0.0, 0.1, 1.0, -1.5, 1e16, 1e15, 1e300, 1e-300, 5e-324, 1.7976931348623157e308, 1 / 3,
