@@ -18,13 +18,22 @@ AIECS_REDIS_BUILD=$mode "$python" setup.py --quiet build_ext --inplace
 
 # Before the editable install, for scripts that tests run from other folders.
 export PYTHONPATH="$tree"
-if [ "$mode" = asan ]; then
-    # The interpreter is not instrumented: the runtime has to come first, pymalloc would hide
-    # overruns, and what CPython leaves behind at exit is not ours.
-    LD_PRELOAD=$(${CC:-gcc} -print-file-name=libasan.so)
-    export LD_PRELOAD
-    export PYTHONMALLOC=malloc
-    export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1:${ASAN_OPTIONS:-}"
-    export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}"
+if [ "$mode" != asan ]; then
+    exec "$@"
 fi
-exec "$@"
+
+# The interpreter is not instrumented: the runtime has to come first, pymalloc would hide overruns,
+# and what CPython leaves behind at exit is not ours. Reports go to files, as pytest swallows the
+# standard error of a process that dies, and a subprocess' report may go unseen.
+reports=$tree/sanitizer-report
+rm -f "$reports".*
+status=0
+env LD_PRELOAD="$(${CC:-gcc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+    ASAN_OPTIONS="detect_leaks=0:log_path=$reports:${ASAN_OPTIONS:-}" \
+    UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports:${UBSAN_OPTIONS:-}" "$@" || status=$?
+for report in "$reports".*; do
+    [ -f "$report" ] || continue
+    cat "$report" >&2
+    status=1
+done
+exit $status
