@@ -10,13 +10,13 @@ and after `close_redis_client()`. Read it through the module each time
 (`from ... import redis_client` inside the function that uses it), or call
 `get_redis_client()`.
 
-A module that AIECS knows by another name, `aiecs/infrastructure/persistence/redis_client.py`,
-is this module when it consists of the one line
+The module that AIECS knows as `aiecs/infrastructure/persistence/redis_client.py` may consist of
+the one line
 
     from aiecs_redis import redis_client as _; _.alias(__name__)
 
-after which both names lead to the same module object, so that the global, and whatever a test
-puts in its place, is one and the same through either path.
+after which its names are those of this module, read and written through: the global, and
+whatever a test puts in its place, is one and the same on either path.
 
 Every method is a plain function that returns the awaitable of the native client, with the
 documented error policy attached to it: no coroutine of its own stands between the caller and
@@ -25,15 +25,19 @@ the connection. As with any coroutine, nothing is sent before it is awaited or s
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import sys
 import threading
+import types
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict, TypeVar, Union, overload
 
 import redis.asyncio
-from redis.exceptions import RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError, TimeoutError
 
 from aiecs_redis import settings
 from aiecs_redis._native import guard
@@ -133,6 +137,38 @@ def _say_where(exc: RedisError, where: str) -> None:
         exc.args = (f"{text} ({where})",)
 
 
+class _Reconnect(Retry):
+    """How often and how fast the core tries to connect: as AIECS asks for, three times more.
+
+    Equal to redis-py's default policy, so that it does not count as one the user asked for:
+    what was sent on a connection that is lost is sent again only where that changes nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ExponentialBackoff(), 3)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Retry)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+def _connectable(arguments: dict[str, Any]) -> Redis:
+    if "connection_pool" in arguments:
+        return Redis(**arguments)
+    own_policy = any(arguments.get(key) for key in ("retry", "retry_on_error"))
+    retry_on_timeout = arguments.pop("retry_on_timeout")
+    client = Redis(**arguments if own_policy else {**arguments, "retry": _Reconnect()})
+    # Not through the constructor: it only warns that redis-py retries anyway.
+    made = client.connection_pool.connection_kwargs
+    made["retry_on_timeout"] = retry_on_timeout
+    if not made.get("retry_on_error"):
+        made.pop("retry_on_error", None)  # a list of the pool's that every connection would extend
+    client._configure()
+    return client
+
+
 # ------------------------------------------------------------------ the client
 
 
@@ -190,7 +226,7 @@ class RedisClient:
                 return
             arguments = settings.load(self._config)
             where = settings.location(arguments)
-            client = Redis(**arguments)
+            client = _connectable(arguments)
             try:
                 await self._test(client, where)
             except BaseException:
@@ -210,8 +246,14 @@ class RedisClient:
 
     @staticmethod
     async def _test(client: Any, where: str) -> None:
+        limits = client.connection_pool.connection_kwargs
+        patience = [limits.get(key) for key in ("socket_connect_timeout", "socket_timeout")]
+        # A host that swallows packets is given one attempt, not several.
+        limit = None if None in patience else max(patience) + 1
         try:
-            await client.ping()
+            await asyncio.wait_for(client.ping(), limit)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f"Timeout connecting to server ({where})") from None
         except RedisError as exc:
             _say_where(exc, where)
             raise
@@ -341,7 +383,7 @@ class RedisClient:
         `Failed to get connection info: {e}`.
         """
         try:
-            client = await self.get_client()
+            client: Any = await self.get_client()
             info = await client.info("clients")
             return {
                 "connected_clients": info.get("connected_clients", 0),
@@ -495,12 +537,31 @@ async def close_redis_client() -> None:
         await client.close()
 
 
+class _Alias(types.ModuleType):
+    """A module whose names are those of this one, except its own __name__ and the like."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules[__name__], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(sys.modules[__name__], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(sys.modules[__name__], name)
+
+    def __dir__(self) -> list[str]:
+        return dir(sys.modules[__name__])
+
+
 def alias(name: str) -> None:
-    """Make this module known as `name` too; the one line of a module that stands for it.
+    """Let the names of this module be those of another one too.
 
     Args:
-        name: the `__name__` of the module that calls it while it is being imported. Run as
-            a script (`python -m ...`), when that is `__main__`, it is left alone.
+        name: the `__name__` of that module, which calls this in its only line. Nothing happens
+            when it is run as a script (`python -m ...`).
     """
     if name != "__main__":
-        sys.modules[name] = sys.modules[__name__]
+        sys.modules[name].__class__ = _Alias

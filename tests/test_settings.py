@@ -171,6 +171,7 @@ def test_every_keyword_of_redis_py_is_a_key():
     assert {"retry", "socket_keepalive", "ssl_ca_certs", "credential_provider"} <= settings.KEYS
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_key_is_a_keyword_of_our_redis():
     client = aiecs_redis.Redis
     for key in settings.KEYS - {"url"}:

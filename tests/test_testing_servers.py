@@ -254,7 +254,11 @@ def test_a_server_ends_with_the_interpreter(ending):
         {ending}
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(testing.__file__).parents[1])},
     )
     pid, folder = done.stdout.split()
     assert not alive(int(pid))
