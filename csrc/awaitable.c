@@ -22,6 +22,7 @@ command_traverse(ArCommand *self, visitproc visit, void *arg)
     Py_VISIT(self->owner);
     Py_VISIT(self->core);
     Py_VISIT(self->result);
+    Py_VISIT(self->traceback);
     Py_VISIT(self->callback);
     Py_VISIT(self->callback_context);
     Py_VISIT(self->more_callbacks);
@@ -42,6 +43,7 @@ command_clear(ArCommand *self)
 {
     ar_command_release_payload(self);
     Py_CLEAR(self->result);
+    Py_CLEAR(self->traceback);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->callback_context);
     Py_CLEAR(self->more_callbacks);
@@ -123,6 +125,8 @@ take_outcome(ArCommand *self)
         return Py_NewRef(self->result);
     case AR_FAILED:
         self->unretrieved = 0;
+        (void)PyException_SetTraceback(self->result,
+                                       self->traceback != NULL ? self->traceback : Py_None);
         PyErr_SetObject((PyObject *)Py_TYPE(self->result), self->result);
         return NULL;
     case AR_CANCELLED:

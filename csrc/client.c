@@ -62,8 +62,10 @@ static int
 command_start(ArCommand *command)
 {
     ArClient *self = (ArClient *)command->owner;
-    if (command->core == NULL) {
+    /* A core is closed with its last pool; the loop gets another one. */
+    if (command->core == NULL || command->core->ev == NULL) {
         ArPool *last = self->pool;
+        Py_CLEAR(command->core);
         if (last != NULL && !last->closed && ar_core_draining_here(last->core)) {
             command->core = (ArCore *)Py_NewRef((PyObject *)last->core);
         } else if ((command->core = ar_core_get(command->state)) == NULL) {
@@ -448,7 +450,7 @@ client_traverse(ArClient *self, visitproc visit, void *arg)
     Py_VISIT(self->pool);
     Py_VISIT(self->pools);
     Py_VISIT(self->callbacks);
-    Py_VISIT(self->execute);
+    Py_VISIT(self->target.native_method);
     return 0;
 }
 
@@ -461,7 +463,7 @@ client_clear(ArClient *self)
     Py_CLEAR(self->pools);
     Py_CLEAR(self->config);
     Py_CLEAR(self->callbacks);
-    Py_CLEAR(self->execute);
+    Py_CLEAR(self->target.native_method);
     return 0;
 }
 
@@ -495,9 +497,10 @@ client_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
     self->target.python_class = state->python_client;
     self->target.diverted = 1;
     self->pools = PyDict_New();
-    self->execute = PyObject_GetAttr((PyObject *)state->ClientType, state->str_execute_command);
-    if (self->pools == NULL || self->execute == NULL ||
-        ar_target_check_override(&self->target, self->execute) < 0) {
+    self->target.native_method =
+        PyObject_GetAttr((PyObject *)state->ClientType, state->str_execute_command);
+    if (self->pools == NULL || self->target.native_method == NULL ||
+        ar_target_check_override(&self->target) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -513,7 +516,7 @@ client_setattro(ArClient *self, PyObject *name, PyObject *value)
         return -1;
     }
     if (PyUnicode_Compare(name, state->str_execute_command) == 0) {
-        return ar_target_check_override(&self->target, self->execute);
+        return ar_target_check_override(&self->target);
     }
     if (PyUnicode_Compare(name, state->str_response_callbacks) == 0) {
         Py_XSETREF(self->callbacks,
@@ -541,8 +544,7 @@ static PyMethodDef client_methods[] = {
 static PyObject *
 client_get_ready(ArClient *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(self->config != NULL && !self->target.diverted &&
-                           !self->target.overridden);
+    return PyBool_FromLong(self->config != NULL && ar_target_is_direct(&self->target));
 }
 
 static PyObject *

@@ -11,7 +11,6 @@ typedef struct ArClient {
     ArPool *pool;        /* the one used last */
     PyObject *pools;     /* dict of Core -> Pool: one for each live loop */
     PyObject *callbacks; /* response_callbacks, or NULL */
-    PyObject *execute;   /* the native execute_command, as the class shows it */
     int retrying;        /* an explicit retry policy: commands go through _retry_execute */
     int downgraded;      /* has been told that the server speaks RESP2 only */
 } ArClient;

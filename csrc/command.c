@@ -301,6 +301,9 @@ finish(ArCommand *command, ar_status status, PyObject *result)
     command->status = status;
     Py_XSETREF(command->result, result);
     command->unretrieved = status == AR_FAILED;
+    if (status == AR_FAILED) {
+        Py_XSETREF(command->traceback, PyException_GetTraceback(result));
+    }
     ar_command_release_payload(command);
     if (command->core != NULL) {
         wake(command);

@@ -52,7 +52,8 @@ typedef struct ArCommand {
     const ar_command_ops *ops;
     PyObject *owner;  /* the client */
     ArCore *core;     /* of the loop it was scheduled or started on; NULL before */
-    PyObject *result; /* value, exception, or message of the cancellation */
+    PyObject *result;    /* value, exception, or message of the cancellation */
+    PyObject *traceback; /* the exception's own; each raise starts from it */
     PyObject *callback, *callback_context;
     PyObject *more_callbacks; /* list of (callback, context), or NULL */
     PyObject *on_error, *error_key;

@@ -251,9 +251,14 @@ static void
 resolve(ar_conn *conn)
 {
     const ar_endpoint *endpoint = &conn->config->endpoint;
-    PyObject *future = PyObject_CallMethod(conn->core->loop, "run_in_executor", "OOsiii", Py_None,
-                                           conn->module_state->getaddrinfo, endpoint->host,
-                                           endpoint->port, 0, SOCK_STREAM);
+    PyObject *getaddrinfo =
+        PyObject_GetAttrString(conn->module_state->socket_module, "getaddrinfo");
+    PyObject *future = NULL;
+    if (getaddrinfo != NULL) {
+        future = PyObject_CallMethod(conn->core->loop, "run_in_executor", "OOsiii", Py_None,
+                                     getaddrinfo, endpoint->host, endpoint->port, 0, SOCK_STREAM);
+        Py_DECREF(getaddrinfo);
+    }
     if (future == NULL || ar_conn_wait_for(conn, future, name_resolved) < 0) {
         ar_conn_lose(conn, NULL, 0);
     }

@@ -67,6 +67,8 @@ typedef struct ar_conn {
     Py_ssize_t next_address;
     unsigned char steps[AR_HANDSHAKE_STEPS]; /* of the handshake, in the order sent */
     int step_count, step_done;
+    int introduce_again; /* the server does not know HELLO, or no user names: say less */
+    int password_only;
     PyObject *handshake_error;
     double silent_since; /* monotonic seconds: the last read, or the first command after a pause */
 } ar_conn;

@@ -173,16 +173,50 @@ append_view(ar_outq *queue, PyObject *argument, const argument_view *view)
     return 0;
 }
 
-/* The words of a command name: ("CLIENT LIST") counts two. */
+/* As bytes.split() sees it. */
+static int
+is_space(char byte)
+{
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+/* The next word from *cursor on; its length is 0 at the end. */
+static argument_view
+next_word(const char **cursor, const char *end)
+{
+    while (*cursor < end && is_space(**cursor)) {
+        ++*cursor;
+    }
+    argument_view word = {.data = *cursor};
+    while (*cursor < end && !is_space(**cursor)) {
+        ++*cursor;
+    }
+    word.length = (size_t)(*cursor - word.data);
+    return word;
+}
+
+/* redis-py splits names of several words: every str, and bytes with a blank in them. */
+static int
+is_to_be_split(PyObject *name, const argument_view *view)
+{
+    if (!PyUnicode_Check(name)) {
+        return view->length > 0 && memchr(view->data, ' ', view->length) != NULL;
+    }
+    for (size_t i = 0; i < view->length; i++) {
+        if (is_space(view->data[i])) {
+            return 1;
+        }
+    }
+    return view->length == 0;
+}
+
 static size_t
 count_words(const argument_view *view)
 {
+    const char *cursor = view->data, *end = view->data + view->length;
     size_t words = 0;
-    int inside = 0;
-    for (size_t i = 0; i < view->length; i++) {
-        int space = view->data[i] == ' ';
-        words += (size_t)(!space && !inside);
-        inside = !space;
+    while (next_word(&cursor, end).length > 0) {
+        words++;
     }
     return words;
 }
@@ -191,14 +225,10 @@ static int
 append_words(ar_outq *queue, const argument_view *view)
 {
     const char *cursor = view->data, *end = view->data + view->length;
-    while (cursor < end) {
-        const char *space = memchr(cursor, ' ', (size_t)(end - cursor));
-        argument_view word = {.data = cursor,
-                              .length = (size_t)((space != NULL ? space : end) - cursor)};
-        if (word.length > 0 && append_view(queue, Py_None, &word) < 0) {
+    for (argument_view word; (word = next_word(&cursor, end)).length > 0;) {
+        if (append_view(queue, Py_None, &word) < 0) {
             return -1;
         }
-        cursor += word.length + 1;
     }
     return 0;
 }
@@ -207,11 +237,16 @@ static int
 append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObject *const *argv,
                Py_ssize_t argc)
 {
+    static const ar_text_codec utf8 = {0}; /* names are never in the user's encoding */
     argument_view name;
-    if (view_argument(state, argv[0], codec, &name) < 0) {
+    if (PyLong_Check(argv[0]) || PyFloat_Check(argv[0])) {
+        PyErr_Format(state->DataError, "Invalid command name %R: give a str or bytes.", argv[0]);
         return -1;
     }
-    int several = name.length > 0 && memchr(name.data, ' ', name.length) != NULL;
+    if (view_argument(state, argv[0], PyUnicode_Check(argv[0]) ? &utf8 : codec, &name) < 0) {
+        return -1;
+    }
+    int several = is_to_be_split(argv[0], &name);
     size_t words = several ? count_words(&name) : 1;
     char *header = ar_outq_reserve(queue, HEADER_MAX);
     int failed = header == NULL;

@@ -103,9 +103,10 @@ ar_error_from_reply(ar_state *state, const char *text, size_t length)
 void
 ar_error_set_bad_argument(ar_state *state, PyObject *argument)
 {
+    const char *name = Py_TYPE(argument)->tp_name, *dot = strrchr(name, '.');
     PyErr_Format(state->DataError,
                  "Invalid input of type: '%s'. Convert to a bytes, string, int or float first.",
-                 Py_TYPE(argument)->tp_name);
+                 dot != NULL ? dot + 1 : name);
 }
 
 PyObject *

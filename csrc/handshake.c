@@ -95,6 +95,10 @@ say_auth(ar_conn *conn, PyObject *credentials)
     if (credentials == Py_None) {
         return 0;
     }
+    if (conn->password_only && PyTuple_GET_SIZE(credentials) == 2) {
+        return say_tuple(conn, STEP_AUTH,
+                         Py_BuildValue("(sO)", "AUTH", PyTuple_GET_ITEM(credentials, 1)));
+    }
     PyObject *name = PyUnicode_FromString("AUTH");
     PyObject *words = name != NULL ? PyTuple_Pack(1, name) : NULL;
     Py_XDECREF(name);
@@ -176,6 +180,11 @@ note_error(ar_conn *conn, int step, PyObject *error)
 {
     if (step == STEP_HELLO && hello_is_unknown(error)) {
         conn->protocol = 2;
+        conn->introduce_again = 1;
+    } else if (step == STEP_AUTH && !conn->password_only &&
+               text_contains(error, "wrong number of arguments")) {
+        conn->password_only = 1; /* before Redis 6 there were no user names */
+        conn->introduce_again = 1;
     } else if (step != STEP_SETINFO && conn->handshake_error == NULL) {
         conn->handshake_error = Py_NewRef(error);
     }
@@ -209,7 +218,8 @@ ar_conn_handshake_reply(ar_conn *conn, PyObject *reply)
     if (conn->step_done < conn->step_count) {
         return;
     }
-    if (conn->steps[0] == STEP_HELLO && conn->protocol == 2) {
+    if (conn->introduce_again) {
+        conn->introduce_again = 0;
         Py_CLEAR(conn->handshake_error);
         ar_conn_handshake_start(conn);
         return;

@@ -41,18 +41,19 @@ module_configure(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(encode_doc, "encode($module, args, encoding='utf-8', errors='strict', /)\n--\n\n"
+PyDoc_STRVAR(encode_doc, "encode($module, args, encoding='utf-8', errors='strict')\n--\n\n"
                          "The RESP form of one command. Raises redis.exceptions.DataError for an\n"
                          "argument that is no bytes, str, int or float.");
 
 static PyObject *
-module_encode(PyObject *module, PyObject *args)
+module_encode(PyObject *module, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"args", "encoding", "errors", NULL};
     ar_outq queue = {0};
     ar_text_codec codec = {0};
     PyObject *words, *result = NULL;
-    if (!PyArg_ParseTuple(args, "O!|zz:encode", &PyTuple_Type, &words, &codec.encoding,
-                          &codec.errors)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|zz:encode", keywords, &PyTuple_Type,
+                                     &words, &codec.encoding, &codec.errors)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(words) == 0) {
@@ -109,7 +110,8 @@ module_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 static PyMethodDef module_methods[] = {
     {"configure", (PyCFunction)(void (*)(void))module_configure, METH_VARARGS | METH_KEYWORDS,
      configure_doc},
-    {"encode", module_encode, METH_VARARGS, encode_doc},
+    {"encode", (PyCFunction)(void (*)(void))module_encode, METH_VARARGS | METH_KEYWORDS,
+     encode_doc},
     {"guard", (PyCFunction)(void (*)(void))module_guard, METH_FASTCALL, guard_doc},
     {"after_fork", module_after_fork, METH_NOARGS, after_fork_doc},
     {NULL},
@@ -121,6 +123,9 @@ import_attribute(const char *module_name, const char *name)
     PyObject *module = PyImport_ImportModule(module_name);
     if (module == NULL) {
         return NULL;
+    }
+    if (name == NULL) {
+        return module;
     }
     PyObject *value = PyObject_GetAttrString(module, name);
     Py_DECREF(module);
@@ -137,7 +142,7 @@ import_names(ar_state *state)
         {&state->get_running_loop, "asyncio", "get_running_loop"},
         {&state->CancelledError, "asyncio", "CancelledError"},
         {&state->InvalidStateError, "asyncio", "InvalidStateError"},
-        {&state->getaddrinfo, "socket", "getaddrinfo"},
+        {&state->socket_module, "socket", NULL},
     };
     for (size_t i = 0; i < sizeof(imports) / sizeof(*imports); i++) {
         *imports[i].slot = import_attribute(imports[i].module, imports[i].name);

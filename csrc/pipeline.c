@@ -9,7 +9,6 @@ typedef struct {
     ArTarget target;
     PyObject *stack; /* command_stack: list of (arguments, options) */
     int watching;
-    PyObject *execute;
 } ArPipeline;
 
 static int
@@ -17,7 +16,7 @@ pipeline_traverse(ArPipeline *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->stack);
-    Py_VISIT(self->execute);
+    Py_VISIT(self->target.native_method);
     return 0;
 }
 
@@ -25,7 +24,7 @@ static int
 pipeline_clear(ArPipeline *self)
 {
     Py_CLEAR(self->stack);
-    Py_CLEAR(self->execute);
+    Py_CLEAR(self->target.native_method);
     return 0;
 }
 
@@ -79,8 +78,9 @@ pipeline_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(
     self->target.dispatch = pipeline_dispatch;
     self->target.python_class = state->python_pipeline;
     self->target.diverted = 1;
-    self->execute = PyObject_GetAttrString((PyObject *)type, "_queueing_execute_command");
-    if (self->execute == NULL || ar_target_check_override(&self->target, self->execute) < 0) {
+    self->target.native_method =
+        PyObject_GetAttrString((PyObject *)type, "_queueing_execute_command");
+    if (self->target.native_method == NULL || ar_target_check_override(&self->target) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -103,7 +103,7 @@ pipeline_setattro(ArPipeline *self, PyObject *name, PyObject *value)
         self->watching = value != NULL && PyObject_IsTrue(value) == 1;
         self->target.diverted = self->watching || self->stack == NULL;
     } else if (PyUnicode_Compare(name, state->str_execute_command) == 0) {
-        return ar_target_check_override(&self->target, self->execute);
+        return ar_target_check_override(&self->target);
     }
     return 0;
 }

@@ -392,6 +392,8 @@ fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason)
         command->connection = NULL;
         if (!ar_command_finished(command)) {
             ar_command_fail(command, ar_error_copy(reason));
+            /* Who closes the client knows that nobody waits for these. */
+            command->unretrieved &= !pool->closed;
         }
         Py_DECREF(command);
     }

@@ -61,12 +61,19 @@ attach_to_map(ar_reply_sink *sink, const redisReadTask *task, PyObject *map, PyO
     PyObject *key = sink->keys[--sink->key_count];
     int result = PyDict_SetItem(map, key, value);
     Py_DECREF(key);
-    if (result < 0 && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        /* An aggregate as a key has no hash; the reply as a whole reports it. */
-        PyObject *none = value_or_none(sink, NULL);
-        Py_XDECREF(none);
-        return 0;
+    if (result == 0 || PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        return result;
     }
+    /* An aggregate as a key has no hash: the reply as a whole reports it. The value stays, because
+     * hiredis goes on filling it. */
+    PyObject *none = value_or_none(sink, NULL);
+    Py_XDECREF(none);
+    PyObject *placeholder = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+    if (placeholder == NULL) {
+        return -1;
+    }
+    result = PyDict_SetItem(map, placeholder, value);
+    Py_DECREF(placeholder);
     return result;
 }
 
@@ -126,6 +133,13 @@ status_value(ar_reply_sink *sink, const char *text, size_t length)
     return text_value(sink, text, length);
 }
 
+/* hiredis takes the two bytes behind a bulk string for CRLF unseen. */
+static int
+ends_in_crlf(const char *text, size_t length)
+{
+    return text[length] == '\r' && text[length + 1] == '\n';
+}
+
 static PyObject *
 big_number_value(const char *digits, size_t length)
 {
@@ -133,6 +147,7 @@ big_number_value(const char *digits, size_t length)
     if (text == NULL) {
         return NULL;
     }
+    /* Longer than sys.set_int_max_str_digits() allows, or no digit at all: ValueError. */
     PyObject *value = PyLong_FromUnicodeObject(text, 10);
     Py_DECREF(text);
     return value;
@@ -144,6 +159,11 @@ create_string(const redisReadTask *task, char *text, size_t length)
     ar_reply_sink *sink = sink_of(task);
     PyObject *value;
     note_kind(task);
+    if (!ends_in_crlf(text, length)) {
+        PyErr_SetString(sink->state->InvalidResponse,
+                        "Protocol error: a bulk string does not end in CRLF");
+        return NULL;
+    }
     switch (task->type) {
     case REDIS_REPLY_ERROR:
         value = ar_error_from_reply(sink->state, text, length);
@@ -169,6 +189,12 @@ create_array(const redisReadTask *task, size_t elements)
 {
     PyObject *value;
     note_kind(task);
+    if (task->type == REDIS_REPLY_ATTR && task->parent != NULL) {
+        /* hiredis would count it as an element, and every later reply would be out of step. */
+        PyErr_SetString(sink_of(task)->state->InvalidResponse,
+                        "Protocol error: attributes inside of a reply are not supported");
+        return NULL;
+    }
     if (task->type == REDIS_REPLY_MAP || task->type == REDIS_REPLY_ATTR) {
         value = PyDict_New();
     } else {
@@ -239,9 +265,14 @@ ar_reply_reader_new(ar_reply_sink *sink)
 }
 
 void
-ar_reply_set_reader_error(ar_state *state, const redisReader *reader)
+ar_reply_set_reader_error(ar_state *state, redisReader *reader)
 {
     if (PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_MemoryError)) {
+            /* hiredis takes every NULL of the factory for a lack of memory. */
+            reader->err = REDIS_ERR_PROTOCOL;
+            strcpy(reader->errstr, "malformed reply before");
+        }
         return;
     }
     if (reader->err == REDIS_ERR_OOM) {

@@ -41,6 +41,6 @@ ar_read_result ar_reply_next(redisReader *reader, PyObject **reply, int *failed)
 void ar_reply_sink_clear(ar_reply_sink *sink);
 
 /* Sets InvalidResponse (or MemoryError) for what the reader reports. */
-void ar_reply_set_reader_error(ar_state *state, const redisReader *reader);
+void ar_reply_set_reader_error(ar_state *state, redisReader *reader);
 
 #endif

@@ -35,7 +35,7 @@
 #define AR_STATE_OWN(X)                                                                            \
     X(PyObject, cores)                                                                             \
     X(PyObject, get_running_loop)                                                                  \
-    X(PyObject, getaddrinfo)                                                                       \
+    X(PyObject, socket_module)                                                                     \
     X(PyObject, CancelledError)                                                                    \
     X(PyObject, InvalidStateError)                                                                 \
     X(PyObject, str_message)                                                                       \

@@ -48,14 +48,15 @@ ar_target_fall_back(ArTarget *self, PyObject *name, PyObject *const *args, Py_ss
 }
 
 int
-ar_target_check_override(ArTarget *self, PyObject *native_method)
+ar_target_check_override(ArTarget *self)
 {
     PyObject *name = self->state->str_execute_command;
     PyObject *method = PyObject_GetAttr((PyObject *)Py_TYPE(self), name);
     if (method == NULL) {
         return -1;
     }
-    int overridden = method != native_method;
+    self->class_version = Py_TYPE(self)->tp_version_tag;
+    int overridden = method != self->native_method;
     Py_DECREF(method);
     PyObject **dict = _PyObject_GetDictPtr((PyObject *)self);
     if (!overridden && dict != NULL && *dict != NULL) {

@@ -15,23 +15,31 @@ typedef struct ArTarget {
     ar_state *state;
     ar_dispatch dispatch;
     PyObject *python_class; /* redis-py's own class: what the native methods fall back to */
+    PyObject *native_method; /* execute_command as the class shows it when nobody replaced it */
+    unsigned int class_version; /* of the class when it was last looked at */
     int overridden;         /* execute_command is not ours in this class or instance */
     int diverted;           /* commands are to take redis-py's own way for now */
 } ArTarget;
 
-/* True when the command methods need not go through Python's execute_command. */
+/* Whether the class, or the instance's own attributes, replace execute_command. */
+int ar_target_check_override(ArTarget *self);
+
+/* True when the command methods need not go through Python's execute_command. A class that was patched
+ * since the last look has another version. */
 static inline int
-ar_target_is_direct(const ArTarget *self)
+ar_target_is_direct(ArTarget *self)
 {
+    if (self->class_version != Py_TYPE(self)->tp_version_tag &&
+        ar_target_check_override(self) < 0) {
+        PyErr_Clear(); /* no such attribute any more: redis-py's way will say so */
+        return 0;
+    }
     return !self->overridden && !self->diverted;
 }
 
 /* Calls python_class.<name>(self, ...) with the arguments of a fast call. */
 PyObject *ar_target_fall_back(ArTarget *self, PyObject *name, PyObject *const *args,
                               Py_ssize_t nargs, PyObject *kwnames);
-
-/* Whether the class, or the instance's own attributes, replace execute_command. */
-int ar_target_check_override(ArTarget *self, PyObject *native_method);
 
 /* The module state by way of the class (any subclass of a type of ours). */
 ar_state *ar_state_of_type(PyTypeObject *type);
