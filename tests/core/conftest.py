@@ -138,15 +138,22 @@ class LoopRunner:
     def on(self, loop, coroutine):
         """Run a coroutine on an existing loop; fail instead of hanging."""
         task = loop.create_task(coroutine)
+        return self.watched(loop, task.cancel, loop.run_until_complete, task)
+
+    def forever(self, loop):
+        """Run a loop until something stops it; fail instead of hanging."""
+        self.watched(loop, loop.stop, loop.run_forever)
+
+    def watched(self, loop, stop, run, *args):
         hung = []
 
         def give_up():
             hung.append(True)
-            task.cancel()
+            stop()
 
         watchdog = loop.call_later(self.hang, give_up)
         try:
-            return loop.run_until_complete(task)
+            return run(*args)
         finally:
             watchdog.cancel()
             if hung:

@@ -38,7 +38,9 @@ def guarded():
     """A server with passwords, users and a unix socket, that also listens on ::1."""
     config = {"bind": "127.0.0.1 ::1"} if has_ipv6() else {}
     users = {"ann": "on >ann-secret ~* &* +@all", "poor": "on >poor-secret ~allowed:* +get +hello"}
-    with RedisServer(requirepass="s3cr et:@/", users=users, unix_socket=True, config=config) as server:
+    with RedisServer(
+        requirepass="s3cr et:@/", users=users, unix_socket=True, config=config
+    ) as server:
         yield server
 
 
@@ -61,7 +63,9 @@ def opened(run_plain, impl):
 
 
 def test_tcp_v4(opened, core_server):
-    assert opened(host="127.0.0.1", port=core_server.port)["laddr"] == f"127.0.0.1:{core_server.port}"
+    assert (
+        opened(host="127.0.0.1", port=core_server.port)["laddr"] == f"127.0.0.1:{core_server.port}"
+    )
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no ::1 here")
@@ -160,7 +164,9 @@ def test_wrong_password(run_plain, impl, guarded, credentials, protocol):
     async def main():
         client = impl(port=guarded.port, protocol=protocol, retry=once(), **credentials)
         for _ in range(2):
-            with pytest.raises(AuthenticationError, match="invalid username-password pair") as caught:
+            with pytest.raises(
+                AuthenticationError, match="invalid username-password pair"
+            ) as caught:
                 await client.ping()
             assert "wrong" not in str(caught.value)
         await client.aclose()
@@ -380,7 +386,11 @@ def test_connect_timeout(run_plain, impl, silent):
 
     async def main():
         client = impl(
-            port=silent, host="127.0.0.1", socket_connect_timeout=0.1, socket_timeout=0.1, retry=once()
+            port=silent,
+            host="127.0.0.1",
+            socket_connect_timeout=0.1,
+            socket_timeout=0.1,
+            retry=once(),
         )
         started = time.monotonic()
         with pytest.raises((TimeoutError, ConnectionError)) as caught:
@@ -407,9 +417,7 @@ def test_connect_timeout_to_a_full_backlog(run_plain, native):
         time.sleep(0.01)
 
         async def main():
-            client = native(
-                port=port, host="127.0.0.1", socket_connect_timeout=0.1, retry=once()
-            )
+            client = native(port=port, host="127.0.0.1", socket_connect_timeout=0.1, retry=once())
             started = time.monotonic()
             with pytest.raises((TimeoutError, ConnectionError)):
                 await client.ping()
@@ -425,7 +433,13 @@ def test_connect_timeout_to_a_full_backlog(run_plain, native):
 
 @pytest.mark.parametrize(
     "greeting",
-    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"+OK\r\n+OK\r\nrubbish\r\n", b"$-7\r\n", b"\x15\x03\x01"],
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"",
+        b"+OK\r\n+OK\r\nrubbish\r\n",
+        b"$-7\r\n",
+        b"\x15\x03\x01",
+    ],
     ids=repr,
 )
 def test_what_is_no_redis(run_plain, native, greeting):
@@ -471,14 +485,21 @@ class OldServer:
     """The handshake of a server of version 5: no HELLO, AUTH with a password only."""
 
     def __init__(self, password=None):
-        self.password, self.seen = password, []
+        self.password, self.seen, self.open = password, [], 0
+
+    async def done(self):
+        while self.open:
+            await asyncio.sleep(0.001)
 
     async def serve(self, reader, writer):
+        self.open += 1
         authenticated = self.password is None
         while True:
             line = await reader.readline()
             if not line:
-                break
+                writer.close()
+                self.open -= 1
+                return
             args = []
             for _ in range(int(line[1:])):
                 size = int((await reader.readline())[1:])
@@ -526,18 +547,21 @@ def test_server_without_hello(run_plain, native, options, password):
         assert ([b"SELECT", b"2"] in old.seen) == ("db" in options)
         await client.aclose()
         server.close()
+        await old.done()
 
     run_plain(main)
 
 
 def test_wrong_password_at_a_server_without_hello(run_plain, native):
     async def main():
-        server = await asyncio.start_server(OldServer(b"pw").serve, "127.0.0.1", 0)
+        old = OldServer(b"pw")
+        server = await asyncio.start_server(old.serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         client = native(host="127.0.0.1", port=port, password="wrong", retry=once())
         with pytest.raises(AuthenticationError):
             await client.ping()
         await client.aclose()
         server.close()
+        await old.done()
 
     run_plain(main)

@@ -174,6 +174,7 @@ def test_weak_references(case, admin):
         assert reference() is command
         assert await command is None
         del command
+        await asyncio.sleep(0)
         gc.collect()
         assert reference() is None
 

@@ -79,7 +79,10 @@ def test_authority_given_as_text(attempt, tls_server, ca):
 
 def test_authority_given_as_a_folder(attempt, tls_server, ca, tmp_path):
     name = subprocess.run(
-        ["openssl", "x509", "-hash", "-noout", "-in", ca], capture_output=True, text=True, check=True
+        ["openssl", "x509", "-hash", "-noout", "-in", ca],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     os.symlink(ca, tmp_path / f"{name}.0")
     assert attempt(tls_server, ssl_ca_path=str(tmp_path)) == b"secretly"
