@@ -100,11 +100,11 @@ ar_batch_convert(ArClient *client, ArCommand *command, PyObject *replies)
         }
         PyObject *entry = PyList_GET_ITEM(command->batch, i);
         PyObject *options = callback_options(client, PyTuple_GET_ITEM(entry, 1));
-        PyObject *result = PyErr_Occurred()
-                               ? NULL
-                               : ar_client_convert(client,
-                                                   PyTuple_GET_ITEM(PyTuple_GET_ITEM(entry, 0), 0),
-                                                   options, Py_NewRef(reply));
+        PyObject *result =
+            PyErr_Occurred()
+                ? NULL
+                : ar_client_convert(client, PyTuple_GET_ITEM(PyTuple_GET_ITEM(entry, 0), 0),
+                                    options, Py_NewRef(reply));
         Py_XDECREF(options);
         if (result == NULL) {
             result = ar_exception_take();

@@ -1,12 +1,8 @@
 /* Makes commands out of calls, finds the pool for the running loop, and turns replies into results. */
 #include "client.h"
 
-#include "batch.h"
-#include "convert.h"
+#include "execute.h"
 #include "hot.h"
-#include "lanes.h"
-
-#include <string.h>
 
 /* ---- the pool of the running loop ---- */
 
@@ -58,8 +54,8 @@ switch_pool(ArClient *self, ArCore *core)
     return 0;
 }
 
-static int
-command_start(ArCommand *command)
+int
+ar_client_start(ArCommand *command)
 {
     ArClient *self = (ArClient *)command->owner;
     /* A core is closed with its last pool; the loop gets another one. */
@@ -81,272 +77,6 @@ command_start(ArCommand *command)
         return -1;
     }
     return ar_pool_submit(self->pool, command);
-}
-
-/* ---- replies ---- */
-
-/* The first connection that had to fall back to RESP2 changes the client's response callbacks. */
-static int
-note_protocol(ArClient *self)
-{
-    if (self->downgraded || self->pool == NULL || self->pool->protocol != 2 ||
-        self->config->protocol != 3) {
-        return 0;
-    }
-    self->downgraded = 1;
-    PyObject *result = PyObject_CallMethod((PyObject *)self, "_on_resp2_fallback", NULL);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-PyObject *
-ar_client_convert(ArClient *self, PyObject *name, PyObject *options, PyObject *reply)
-{
-    ar_state *state = self->target.state;
-    PyObject *empty =
-        options != NULL ? PyDict_GetItemWithError(options, state->str_EMPTY_RESPONSE) : NULL;
-    if (PyExceptionInstance_Check(reply)) {
-        if (empty != NULL) {
-            Py_DECREF(reply);
-            return Py_NewRef(empty);
-        }
-        PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
-        Py_DECREF(reply);
-        return NULL;
-    }
-    if (note_protocol(self) < 0) {
-        Py_DECREF(reply);
-        return NULL;
-    }
-    if (empty == NULL) {
-        return ar_convert(state, self->callbacks, name, options, reply);
-    }
-    PyObject *rest = PyDict_Copy(options);
-    PyObject *result = NULL;
-    if (rest != NULL && PyDict_DelItem(rest, state->str_EMPTY_RESPONSE) == 0) {
-        result = ar_convert(state, self->callbacks, name, rest, reply);
-    } else {
-        Py_DECREF(reply);
-    }
-    Py_XDECREF(rest);
-    return result;
-}
-
-static PyObject *
-awaited_done(PyObject *subject, PyObject *future)
-{
-    ArCommand *command = (ArCommand *)subject;
-    PyObject *value = PyObject_CallMethod(future, "result", NULL);
-    if (value != NULL) {
-        ar_command_complete(command, value);
-    } else {
-        ar_command_fail_pending_exception(command);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef awaited_done_method = {"response_callback_done", awaited_done, METH_O, NULL};
-
-/* The response callback is a coroutine function: its outcome is the command's. Steals `awaitable`. */
-static int
-await_result(ArCommand *command, PyObject *awaitable)
-{
-    PyObject *future = PyObject_CallFunctionObjArgs(command->state->resolve_awaitable, awaitable,
-                                                    command->core->loop, NULL);
-    Py_DECREF(awaitable);
-    PyObject *callback = PyCFunction_New(&awaited_done_method, (PyObject *)command);
-    PyObject *result = NULL;
-    if (future != NULL && callback != NULL) {
-        result = PyObject_CallMethod(future, "add_done_callback", "O", callback);
-    }
-    Py_XDECREF(callback);
-    Py_XDECREF(future);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-static PyObject *
-command_convert(ArCommand *command, PyObject *reply)
-{
-    PyObject *result = ar_client_convert((ArClient *)command->owner, command->argv[0],
-                                         command->options, reply);
-    if (result != NULL && Py_TYPE(result)->tp_as_async != NULL &&
-        Py_TYPE(result)->tp_as_async->am_await != NULL) {
-        (void)await_result(command, result);
-        return NULL;
-    }
-    return result;
-}
-
-static const ar_command_ops client_ops = {
-    .start = command_start,
-    .convert = command_convert,
-    .abandoned = ar_pool_abandon,
-};
-
-static PyObject *
-batch_convert(ArCommand *command, PyObject *replies)
-{
-    return ar_batch_convert((ArClient *)command->owner, command, replies);
-}
-
-static const ar_command_ops batch_ops = {
-    .start = command_start,
-    .convert = batch_convert,
-    .abandoned = ar_pool_abandon,
-};
-
-/* ---- making commands ---- */
-
-static PyObject *
-retry_execute(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
-              PyObject *options)
-{
-    PyObject *method = PyObject_GetAttrString((PyObject *)self, "_retry_execute");
-    PyObject *arguments = method != NULL ? PyTuple_New(rest_count + 1) : NULL;
-    PyObject *result = NULL;
-    if (arguments != NULL) {
-        PyTuple_SET_ITEM(arguments, 0, Py_NewRef(name));
-        for (Py_ssize_t i = 0; i < rest_count; i++) {
-            PyTuple_SET_ITEM(arguments, i + 1, Py_NewRef(rest[i]));
-        }
-        result = PyObject_Call(method, arguments, options);
-        Py_DECREF(arguments);
-    }
-    Py_XDECREF(method);
-    return result;
-}
-
-static PyObject *
-make_command(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
-             PyObject *options, uint8_t properties)
-{
-    ArCommand *command = ar_command_new(self->target.state, &client_ops, (PyObject *)self, name,
-                                        rest, rest_count);
-    if (command != NULL) {
-        command->properties = properties;
-        command->options = Py_XNewRef(options);
-        command->timeout = self->config->timeout;
-    }
-    return (PyObject *)command;
-}
-
-static PyObject *
-client_dispatch(ArTarget *target, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
-                PyObject *options, uint8_t properties)
-{
-    ArClient *self = (ArClient *)target;
-    if (self->retrying) {
-        return retry_execute(self, name, rest, rest_count, options);
-    }
-    return make_command(self, name, rest, rest_count, options, properties);
-}
-
-/* The keyword arguments that are the response callback's, as a dict or NULL; -1 on failure. `keys` is
- * for redis-py's client-side cache, NEVER_DECODE for the parser. */
-static int
-split_options(ar_state *state, PyObject *const *values, PyObject *kwnames, PyObject **options,
-              uint8_t *properties)
-{
-    *options = NULL;
-    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (name == state->str_keys || PyUnicode_Compare(name, state->str_keys) == 0) {
-            continue;
-        }
-        if (PyUnicode_Compare(name, state->str_NEVER_DECODE) == 0) {
-            *properties |= AR_NEVER_DECODE;
-            continue;
-        }
-        if (*options == NULL && (*options = PyDict_New()) == NULL) {
-            return -1;
-        }
-        if (PyDict_SetItem(*options, name, values[i]) < 0) {
-            Py_CLEAR(*options);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* HIMPORT keeps state on connections in a way only redis-py's own code knows. */
-static int
-is_himport(PyObject *name)
-{
-    if (!PyUnicode_Check(name) || !PyUnicode_IS_COMPACT_ASCII(name)) {
-        return 0;
-    }
-    return strncmp((const char *)PyUnicode_1BYTE_DATA(name), "HIMPORT", 7) == 0;
-}
-
-typedef PyObject *(*make_function)(ArTarget *, PyObject *, PyObject *const *, Py_ssize_t,
-                                   PyObject *, uint8_t);
-
-static PyObject *
-execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-        make_function make)
-{
-    ar_state *state = self->target.state;
-    if (self->target.diverted || nargs == 0 || is_himport(args[0])) {
-        return ar_target_fall_back(&self->target, state->str_execute_command, args, nargs,
-                                   kwnames);
-    }
-    PyObject *options;
-    uint8_t properties = ar_lanes_properties(args, nargs);
-    if (split_options(state, args + nargs, kwnames, &options, &properties) < 0) {
-        return NULL;
-    }
-    PyObject *result = make(&self->target, args[0], args + 1, nargs - 1, options, properties);
-    Py_XDECREF(options);
-    return result;
-}
-
-PyDoc_STRVAR(execute_command_doc,
-             "execute_command($self, /, *args, **options)\n--\n\n"
-             "Return an awaitable of the command's reply, as redis.asyncio.Redis does.");
-
-static PyObject *
-client_execute_command(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    return execute(self, args, nargs, kwnames, client_dispatch);
-}
-
-static PyObject *
-make_plain(ArTarget *target, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
-           PyObject *options, uint8_t properties)
-{
-    return make_command((ArClient *)target, name, rest, rest_count, options, properties);
-}
-
-PyDoc_STRVAR(native_execute_doc, "_native_execute($self, /, *args, **options)\n--\n\n"
-                                 "execute_command() without the client's own retry policy.");
-
-static PyObject *
-client_native_execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    return execute(self, args, nargs, kwnames, make_plain);
-}
-
-PyDoc_STRVAR(native_batch_doc,
-             "_native_batch($self, commands, raw, /)\n--\n\n"
-             "Send a list of (arguments, options) in one write. The awaitable gives\n"
-             "(results, failed, awaitables): error replies are exception instances in results,\n"
-             "and failed tells that there are some; response callbacks are applied unless raw.");
-
-static PyObject *
-client_native_batch(ArClient *self, PyObject *args)
-{
-    PyObject *commands;
-    int raw;
-    if (!PyArg_ParseTuple(args, "O!p:_native_batch", &PyList_Type, &commands, &raw)) {
-        return NULL;
-    }
-    if (self->config == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "_native_batch() needs a configured native client");
-        return NULL;
-    }
-    return ar_batch_new((PyObject *)self, self->target.state, &batch_ops, commands, raw,
-                        self->config->timeout);
 }
 
 /* ---- configuring and closing ---- */
@@ -493,7 +223,7 @@ client_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
         return NULL;
     }
     self->target.state = state;
-    self->target.dispatch = client_dispatch;
+    self->target.dispatch = ar_execute_dispatch;
     self->target.python_class = state->python_client;
     self->target.diverted = 1;
     self->pools = PyDict_New();
@@ -519,8 +249,7 @@ client_setattro(ArClient *self, PyObject *name, PyObject *value)
         return ar_target_check_override(&self->target);
     }
     if (PyUnicode_Compare(name, state->str_response_callbacks) == 0) {
-        Py_XSETREF(self->callbacks,
-                   value != NULL && PyDict_Check(value) ? Py_NewRef(value) : NULL);
+        Py_XSETREF(self->callbacks, value != NULL && PyDict_Check(value) ? Py_NewRef(value) : NULL);
     } else if (PyUnicode_Compare(name, state->str_connection) == 0) {
         /* A connection of its own (single_connection_client) is driven by redis-py. */
         self->target.diverted = self->config == NULL || (value != NULL && value != Py_None);
@@ -528,14 +257,26 @@ client_setattro(ArClient *self, PyObject *name, PyObject *value)
     return 0;
 }
 
+PyDoc_STRVAR(execute_command_doc,
+             "execute_command($self, /, *args, **options)\n--\n\n"
+             "Return an awaitable of the command's reply, as redis.asyncio.Redis does.");
+
+PyDoc_STRVAR(native_execute_doc, "_native_execute($self, /, *args, **options)\n--\n\n"
+                                 "execute_command() without the client's own retry policy.");
+
+PyDoc_STRVAR(native_batch_doc,
+             "_native_batch($self, commands, raw, /)\n--\n\n"
+             "Send a list of (arguments, options) in one write. The awaitable gives\n"
+             "(results, failed, awaitables): error replies are exception instances in results,\n"
+             "and failed tells that there are some; response callbacks are applied unless raw.");
+
 static PyMethodDef client_methods[] = {
-    {"execute_command", (PyCFunction)(void (*)(void))client_execute_command,
+    {"execute_command", (PyCFunction)(void (*)(void))ar_execute_command,
      METH_FASTCALL | METH_KEYWORDS, execute_command_doc},
-    {"_native_execute", (PyCFunction)(void (*)(void))client_native_execute,
+    {"_native_execute", (PyCFunction)(void (*)(void))ar_execute_native,
      METH_FASTCALL | METH_KEYWORDS, native_execute_doc},
-    {"_native_batch", (PyCFunction)client_native_batch, METH_VARARGS, native_batch_doc},
-    {"_native_configure", (PyCFunction)client_native_configure, METH_VARARGS,
-     native_configure_doc},
+    {"_native_batch", (PyCFunction)ar_execute_batch, METH_VARARGS, native_batch_doc},
+    {"_native_configure", (PyCFunction)client_native_configure, METH_VARARGS, native_configure_doc},
     {"_native_close", (PyCFunction)client_native_close, METH_NOARGS, native_close_doc},
     {"_native_stats", (PyCFunction)client_native_stats, METH_NOARGS, native_stats_doc},
     {NULL},

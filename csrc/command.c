@@ -102,8 +102,8 @@ is_task_wakeup(ar_state *state, PyObject *callback)
     if (method == state->task_wakeup) {
         return 1;
     }
-    if (state->task_wakeup == NULL &&
-        (strcmp(method->ml_name, "TaskWakeup") == 0 || strcmp(method->ml_name, "task_wakeup") == 0)) {
+    if (state->task_wakeup == NULL && (strcmp(method->ml_name, "TaskWakeup") == 0 ||
+                                       strcmp(method->ml_name, "task_wakeup") == 0)) {
         state->task_wakeup = method;
         return 1;
     }
@@ -216,8 +216,8 @@ ar_command_remove_callback(ArCommand *command, PyObject *callback, Py_ssize_t *r
         }
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(kept);) {
-        int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(PyList_GET_ITEM(kept, i), 0),
-                                            callback, Py_EQ);
+        int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(PyList_GET_ITEM(kept, i), 0), callback,
+                                            Py_EQ);
         if (same < 0) {
             goto error;
         }

@@ -50,8 +50,8 @@ typedef struct ArCommand {
     PyObject_HEAD
     ar_state *state;
     const ar_command_ops *ops;
-    PyObject *owner;  /* the client */
-    ArCore *core;     /* of the loop it was scheduled or started on; NULL before */
+    PyObject *owner;     /* the client */
+    ArCore *core;        /* of the loop it was scheduled or started on; NULL before */
     PyObject *result;    /* value, exception, or message of the cancellation */
     PyObject *traceback; /* the exception's own; each raise starts from it */
     PyObject *callback, *callback_context;
@@ -62,21 +62,21 @@ typedef struct ArCommand {
     PyObject **argv;   /* owned arguments; argv[0] is the command's name */
     Py_ssize_t argc;
     PyObject *inline_argv[AR_INLINE_ARGUMENTS];
-    PyObject *batch;   /* list of (arguments, options) of a pipeline, or NULL */
-    PyObject *replies; /* of the batch, as far as they have come */
-    Py_ssize_t missing; /* replies of the batch still to come */
-    void *connection;   /* a leased connection while it serves this command (borrowed) */
+    PyObject *batch;     /* list of (arguments, options) of a pipeline, or NULL */
+    PyObject *replies;   /* of the batch, as far as they have come */
+    Py_ssize_t missing;  /* replies of the batch still to come */
+    void *connection;    /* a leased connection while it serves this command (borrowed) */
     uint64_t wire_start; /* position of its first byte in the connection's output */
     size_t queued_bytes; /* counted against the pool's limit while it waits */
     double timeout;      /* seconds from the start, 0: none */
     double deadline;     /* monotonic seconds, 0: none */
     PyObject *weakrefs;
     uint8_t status;
-    uint8_t blocking;     /* _asyncio_future_blocking */
-    uint8_t unretrieved;  /* failed, and nobody has looked */
-    uint8_t properties;   /* AR_REPLAYABLE ... */
-    uint8_t attempts;     /* times its bytes were given to a connection */
-    uint8_t raw;          /* of a batch: replies are not converted */
+    uint8_t blocking;    /* _asyncio_future_blocking */
+    uint8_t unretrieved; /* failed, and nobody has looked */
+    uint8_t properties;  /* AR_REPLAYABLE ... */
+    uint8_t attempts;    /* times its bytes were given to a connection */
+    uint8_t raw;         /* of a batch: replies are not converted */
 } ArCommand;
 
 static inline int

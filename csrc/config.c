@@ -32,14 +32,31 @@ config_dealloc(ArConfig *self)
 static PyObject *
 config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {
-        "host",           "port",        "path",       "db",
-        "credentials",    "client_name", "lib_name",   "lib_version",
-        "protocol",       "encoding",    "errors",     "decode_responses",
-        "timeout",        "connect_timeout", "keepalive", "socket_options",
-        "max_connections", "pool_timeout", "max_pending_bytes", "tls",
-        "retries",        "backoff",     "replay",     "retry_on_timeout",
-        NULL};
+    static char *keywords[] = {"host",
+                               "port",
+                               "path",
+                               "db",
+                               "credentials",
+                               "client_name",
+                               "lib_name",
+                               "lib_version",
+                               "protocol",
+                               "encoding",
+                               "errors",
+                               "decode_responses",
+                               "timeout",
+                               "connect_timeout",
+                               "keepalive",
+                               "socket_options",
+                               "max_connections",
+                               "pool_timeout",
+                               "max_pending_bytes",
+                               "tls",
+                               "retries",
+                               "backoff",
+                               "replay",
+                               "retry_on_timeout",
+                               NULL};
     ar_state *state = PyType_GetModuleState(type);
     PyObject *tls = Py_None;
     ArConfig *self = (ArConfig *)type->tp_alloc(type, 0);
@@ -90,8 +107,8 @@ config_repr(ArConfig *self)
     if (self->endpoint.path != NULL) {
         return PyUnicode_FromFormat("<Config unix://%s db=%lld>", self->endpoint.path, self->db);
     }
-    return PyUnicode_FromFormat("<Config %s:%d db=%lld>", self->endpoint.host,
-                                self->endpoint.port, self->db);
+    return PyUnicode_FromFormat("<Config %s:%d db=%lld>", self->endpoint.host, self->endpoint.port,
+                                self->db);
 }
 
 static PyType_Slot config_slots[] = {

@@ -21,7 +21,7 @@ typedef struct {
     int keepalive;
     PyObject *socket_options; /* tuple of (level, option, value) */
     int max_connections;
-    double pool_timeout;        /* seconds to wait for a leased connection, 0: for ever */
+    double pool_timeout;         /* seconds to wait for a leased connection, 0: for ever */
     long long max_pending_bytes; /* queued and unsent bytes from which on commands wait */
     ar_tls *tls;                 /* NULL: plain */
     int retries;                 /* further attempts to connect */

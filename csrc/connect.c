@@ -101,8 +101,8 @@ connected(ar_conn *conn)
         conn->session = ar_tls_start(conn->config->tls, conn->context);
         if (conn->session == NULL) {
             const char *reason = conn->context->err ? conn->context->errstr : "TLS could not start";
-            PyObject *exception = ar_error_connecting(conn->module_state,
-                                                      &conn->config->endpoint, 1, reason);
+            PyObject *exception =
+                ar_error_connecting(conn->module_state, &conn->config->endpoint, 1, reason);
             ar_conn_lose(conn, exception, 0);
             return;
         }

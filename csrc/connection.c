@@ -146,8 +146,9 @@ ar_conn_lose_io(ar_conn *conn)
     } else if (conn->context->err == REDIS_ERR_EOF) {
         exception = ar_error_format(state->ConnectionError, "Connection closed by server.");
     } else {
-        exception = ar_error_format(state->ConnectionError, "Error %d while using the connection. %s.",
-                                    number, strerror(number));
+        exception =
+            ar_error_format(state->ConnectionError, "Error %d while using the connection. %s.",
+                            number, strerror(number));
     }
     ar_conn_lose(conn, exception, fatal);
 }
@@ -162,8 +163,7 @@ next_reply_decodes(const ar_conn *conn)
         return 0;
     }
     const ArCommand *command = ar_ring_peek(&conn->inflight);
-    return conn->config->decode &&
-           !(command != NULL && (command->properties & AR_NEVER_DECODE));
+    return conn->config->decode && !(command != NULL && (command->properties & AR_NEVER_DECODE));
 }
 
 /* A reply of a pipeline: the slot stays until the last one is in. Steals `reply`. */
@@ -400,8 +400,8 @@ wants_write_event(const ar_conn *conn)
 void
 ar_conn_flush(ar_conn *conn)
 {
-    if (conn->context == NULL || conn->state < AR_CONN_HANDSHAKE ||
-        conn->state == AR_CONN_CLOSED || conn->core->ev == NULL) {
+    if (conn->context == NULL || conn->state < AR_CONN_HANDSHAKE || conn->state == AR_CONN_CLOSED ||
+        conn->core->ev == NULL) {
         return;
     }
     if (ar_io_write(conn->context, &conn->out) < 0) {

@@ -56,14 +56,15 @@ typedef struct ar_conn {
     ar_reply_sink sink;
     ar_conn_state state;
     ar_lane lane;
-    int busy;     /* its reader or context is on the stack */
-    int answered; /* a command has been answered: the server works */
-    int tainted;  /* a command changed its state: not to be used again */
-    int resuming; /* has replies that were read but not delivered */
-    int protocol; /* spoken: 2 or 3 */
+    int busy;              /* its reader or context is on the stack */
+    int answered;          /* a command has been answered: the server works */
+    int tainted;           /* a command changed its state: not to be used again */
+    int resuming;          /* has replies that were read but not delivered */
+    int protocol;          /* spoken: 2 or 3 */
     PyObject *waiting_for; /* future of a name look-up or of credentials */
-    void (*continuation)(struct ar_conn *conn, PyObject *result); /* result borrowed, NULL: raised */
-    PyObject *addresses; /* list of str still to try */
+    void (*continuation)(struct ar_conn *conn,
+                         PyObject *result); /* result borrowed, NULL: raised */
+    PyObject *addresses;                    /* list of str still to try */
     Py_ssize_t next_address;
     unsigned char steps[AR_HANDSHAKE_STEPS]; /* of the handshake, in the order sent */
     int step_count, step_done;

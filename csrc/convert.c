@@ -116,8 +116,7 @@ convert_natively(long operation, PyObject *options, PyObject *reply)
 }
 
 PyObject *
-ar_convert(ar_state *state, PyObject *callbacks, PyObject *name, PyObject *options,
-           PyObject *reply)
+ar_convert(ar_state *state, PyObject *callbacks, PyObject *name, PyObject *options, PyObject *reply)
 {
     PyObject *callback = find_callback(callbacks, name);
     if (callback == NULL) {

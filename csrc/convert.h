@@ -6,16 +6,16 @@
 
 /* The numbers under which aiecs_redis._bind registers the callbacks that have a native twin. */
 enum {
-    AR_CONVERT_BOOL_OK = 1,  /* status -> True when it is OK */
-    AR_CONVERT_SET,          /* SET: True, None, or the old value with GET */
-    AR_CONVERT_BOOL,         /* bool(reply) */
-    AR_CONVERT_PONG,         /* PING */
-    AR_CONVERT_PY_SET,       /* list -> set */
-    AR_CONVERT_PAIRS,        /* flat list -> dict */
-    AR_CONVERT_FLOAT,        /* float(reply), None stays */
-    AR_CONVERT_SCORES,       /* as it is, unless withscores was asked for */
-    AR_CONVERT_IDENTITY,     /* as it is */
-    AR_CONVERT_ZADD,         /* int, None stays */
+    AR_CONVERT_BOOL_OK = 1, /* status -> True when it is OK */
+    AR_CONVERT_SET,         /* SET: True, None, or the old value with GET */
+    AR_CONVERT_BOOL,        /* bool(reply) */
+    AR_CONVERT_PONG,        /* PING */
+    AR_CONVERT_PY_SET,      /* list -> set */
+    AR_CONVERT_PAIRS,       /* flat list -> dict */
+    AR_CONVERT_FLOAT,       /* float(reply), None stays */
+    AR_CONVERT_SCORES,      /* as it is, unless withscores was asked for */
+    AR_CONVERT_IDENTITY,    /* as it is */
+    AR_CONVERT_ZADD,        /* int, None stays */
 };
 
 /* Applies `callbacks[name]` (a dict with upper-case keys; may be NULL) to the reply, which it steals.

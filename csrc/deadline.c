@@ -1,6 +1,6 @@
 /* Deadlines of commands. One timer a pool stands for the earliest of them; a command that is answered in
  * time costs a comparison only, and its deadline is found stale when the timer fires. */
-#include "pool.h"
+#include "pool_internal.h"
 
 /* A connection that has said nothing for this many timeouts is given up with the command. */
 #define SILENT_TIMEOUTS 2.0

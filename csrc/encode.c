@@ -284,7 +284,8 @@ ar_encode_check(ar_state *state, const ar_text_codec *codec, PyObject *const *ar
 {
     for (Py_ssize_t i = 0; i < argc; i++) {
         PyObject *argument = argv[i];
-        if (PyBytes_Check(argument) || PyByteArray_Check(argument) || PyMemoryView_Check(argument)) {
+        if (PyBytes_Check(argument) || PyByteArray_Check(argument) ||
+            PyMemoryView_Check(argument)) {
             continue;
         }
         argument_view view;

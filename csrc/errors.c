@@ -38,9 +38,9 @@ ar_error_connecting(ar_state *state, const ar_endpoint *endpoint, int error_numb
     }
     PyObject *exception;
     if (error_number != 0) {
-        exception = ar_error_format(state->ConnectionError, "Error %d connecting to %U. %s.",
-                                    error_number, where,
-                                    reason != NULL ? reason : strerror(error_number));
+        exception =
+            ar_error_format(state->ConnectionError, "Error %d connecting to %U. %s.", error_number,
+                            where, reason != NULL ? reason : strerror(error_number));
     } else {
         exception = ar_error_format(state->ConnectionError, "Error connecting to %U. %s.", where,
                                     reason != NULL ? reason : "Unknown error");

@@ -159,8 +159,7 @@ shape_keys_last(const hot_call *call)
     for (Py_ssize_t i = 0; i < size; i++) {
         PyTuple_SET_ITEM(rest, i + 1, Py_NewRef(items[i]));
     }
-    PyObject *result =
-        dispatch_with(call, &PyTuple_GET_ITEM(rest, 0), size + 1, call->properties);
+    PyObject *result = dispatch_with(call, &PyTuple_GET_ITEM(rest, 0), size + 1, call->properties);
     Py_DECREF(rest);
     return result;
 }
@@ -273,7 +272,7 @@ shape_scores(const hot_call *call)
 
 /* ---- methods ---- */
 
-#define X(method, command, shape, count_, properties_)                                            \
+#define X(method, command, shape, count_, properties_)                                             \
     static PyObject *hot_##method(ArTarget *self, PyObject *const *args, Py_ssize_t nargs,         \
                                   PyObject *kwnames)                                               \
     {                                                                                              \
@@ -284,18 +283,18 @@ shape_scores(const hot_call *call)
                          .args = args,                                                             \
                          .nargs = nargs,                                                           \
                          .kwnames = kwnames};                                                      \
-        return ar_target_is_direct(self) ? shape_##shape(&call) : fall_back(&call);               \
+        return ar_target_is_direct(self) ? shape_##shape(&call) : fall_back(&call);                \
     }
 HOT_COMMANDS(X)
 #undef X
 
 static PyMethodDef hot_methods[] = {
-#define X(method, command, shape, count, properties)                                              \
+#define X(method, command, shape, count, properties)                                               \
     {#method, (PyCFunction)(void (*)(void))hot_##method, METH_FASTCALL | METH_KEYWORDS,            \
      "redis-py's " #method "(), natively."},
     HOT_COMMANDS(X)
 #undef X
-    {NULL},
+        {NULL},
 };
 
 int
@@ -303,9 +302,9 @@ ar_hot_add_methods(PyTypeObject *type)
 {
     for (PyMethodDef *method = hot_methods; method->ml_name != NULL; method++) {
         PyObject *descriptor = PyDescr_NewMethod(type, method);
-        int result = descriptor == NULL ? -1
-                                        : PyObject_SetAttrString((PyObject *)type, method->ml_name,
-                                                                 descriptor);
+        int result = descriptor == NULL
+                         ? -1
+                         : PyObject_SetAttrString((PyObject *)type, method->ml_name, descriptor);
         Py_XDECREF(descriptor);
         if (result < 0) {
             return -1;

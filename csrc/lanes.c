@@ -20,11 +20,23 @@ typedef struct {
     uint8_t block;
 } command_entry;
 
-#define READ(name) {name, AR_REPLAYABLE, BLOCK_NONE}
+#define READ(name)                                                                                 \
+    {                                                                                              \
+        name, AR_REPLAYABLE, BLOCK_NONE                                                            \
+    }
 /* A write that leaves the same state however often it is done. */
-#define SAME(name) {name, AR_REPLAYABLE, BLOCK_NONE}
-#define STATE(name) {name, AR_STATEFUL, BLOCK_NONE}
-#define BLOCK(name, position) {name, AR_BLOCKING, position}
+#define SAME(name)                                                                                 \
+    {                                                                                              \
+        name, AR_REPLAYABLE, BLOCK_NONE                                                            \
+    }
+#define STATE(name)                                                                                \
+    {                                                                                              \
+        name, AR_STATEFUL, BLOCK_NONE                                                              \
+    }
+#define BLOCK(name, position)                                                                      \
+    {                                                                                              \
+        name, AR_BLOCKING, position                                                                \
+    }
 
 /* Sorted by name: found by bisection. */
 static const command_entry table[] = {

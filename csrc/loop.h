@@ -82,6 +82,13 @@ int ar_is_interrupt(PyObject *exception);
 /* Called in the child after fork(): every core made before is dead there. */
 void ar_core_after_fork(void);
 
+/* Between loop.c and core.c. */
+extern PyMethodDef ar_core_methods[];
+int ar_core_same_process(const ArCore *core);
+/* Leaves the asyncio loop and gives the libev loop back. Jobs still queued are run nevertheless. */
+void ar_core_close(ArCore *core);
+void ar_core_cancel_timer(ArCore *core);
+
 /* Monotonic seconds. */
 double ar_monotonic(void);
 

@@ -15,9 +15,10 @@ state_of(PyObject *module)
     return PyModule_GetState(module);
 }
 
-PyDoc_STRVAR(configure_doc, "configure($module, /, **bound)\n--\n\n"
-                            "Hand over what the core must not import: exception classes, redis-py's\n"
-                            "classes and helpers. Called once by aiecs_redis._bind.");
+PyDoc_STRVAR(configure_doc,
+             "configure($module, /, **bound)\n--\n\n"
+             "Hand over what the core must not import: exception classes, redis-py's\n"
+             "classes and helpers. Called once by aiecs_redis._bind.");
 
 static PyObject *
 module_configure(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -52,8 +53,8 @@ module_encode(PyObject *module, PyObject *args, PyObject *kwargs)
     ar_outq queue = {0};
     ar_text_codec codec = {0};
     PyObject *words, *result = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|zz:encode", keywords, &PyTuple_Type,
-                                     &words, &codec.encoding, &codec.errors)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|zz:encode", keywords, &PyTuple_Type, &words,
+                                     &codec.encoding, &codec.errors)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(words) == 0) {
@@ -65,8 +66,7 @@ module_encode(PyObject *module, PyObject *args, PyObject *kwargs)
         result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)ar_outq_pending(&queue));
     }
     char *out = result != NULL ? PyBytes_AS_STRING(result) : NULL;
-    for (const ar_chunk *chunk = queue.head; result != NULL && chunk != NULL;
-         chunk = chunk->next) {
+    for (const ar_chunk *chunk = queue.head; result != NULL && chunk != NULL; chunk = chunk->next) {
         memcpy(out, chunk->data, chunk->length);
         out += chunk->length;
     }
@@ -91,14 +91,19 @@ module_guard(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                                             NULL);
     }
     ArCommand *command = (ArCommand *)args[0];
+    if (command->status != AR_NEW || command->inner != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "an error policy comes before the start of a command");
+        return NULL;
+    }
     Py_XSETREF(command->on_error, Py_NewRef(args[1]));
     Py_XSETREF(command->error_key, Py_NewRef(args[2]));
     return Py_NewRef(args[0]);
 }
 
-PyDoc_STRVAR(after_fork_doc, "after_fork($module, /)\n--\n\n"
-                             "To be called in the child after os.fork(): connections of the parent\n"
-                             "are not used there.");
+PyDoc_STRVAR(after_fork_doc,
+             "after_fork($module, /)\n--\n\n"
+             "To be called in the child after os.fork(): connections of the parent\n"
+             "are not used there.");
 
 static PyObject *
 module_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -191,8 +196,8 @@ add_versions(PyObject *module)
     PyOS_snprintf(libev, sizeof(libev), "%d.%d", ev_version_major(), ev_version_minor());
     return PyModule_AddStringConstant(module, "HIREDIS_VERSION", hiredis) < 0 ||
                    PyModule_AddStringConstant(module, "LIBEV_VERSION", libev) < 0 ||
-                   PyModule_AddStringConstant(module, "OPENSSL_VERSION",
-                                              ar_tls_library_version()) < 0
+                   PyModule_AddStringConstant(module, "OPENSSL_VERSION", ar_tls_library_version()) <
+                       0
                ? -1
                : 0;
 }
@@ -203,9 +208,10 @@ module_exec(PyObject *module)
     ar_state *state = state_of(module);
     if (import_names(state) < 0 || intern_strings(state) < 0 || add_versions(module) < 0 ||
         ar_hot_setup(state) < 0 || ar_reader_setup(module, state) < 0 ||
-        ar_core_setup(module, state) < 0 || ar_awaitable_setup(module, state) < 0 ||
-        ar_config_setup(module, state) < 0 || ar_pool_setup(module, state) < 0 ||
-        ar_client_setup(module, state) < 0 || ar_pipeline_setup(module, state) < 0) {
+        ar_core_setup(module, state) < 0 || ar_coroutine_setup(module, state) < 0 ||
+        ar_future_setup(module, state) < 0 || ar_config_setup(module, state) < 0 ||
+        ar_pool_setup(module, state) < 0 || ar_client_setup(module, state) < 0 ||
+        ar_pipeline_setup(module, state) < 0) {
         return -1;
     }
     return 0;

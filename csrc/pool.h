@@ -42,10 +42,6 @@ ar_pool_usable(const ArPool *pool)
     return !pool->closed && pool->core->ev != NULL && ar_core_alive(pool->core);
 }
 
-/* deadline.c */
-void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);
-void ar_deadline_init(ArPool *pool);
-
 int ar_pool_setup(PyObject *module, ar_state *state);
 
 #endif

@@ -154,9 +154,9 @@ PyDoc_STRVAR(reader_doc, "Reader(encoding=None, errors='strict', max_depth=512)\
                          "given; replies nested deeper than `max_depth` are malformed.");
 
 static PyType_Slot reader_slots[] = {
-    {Py_tp_doc, (void *)reader_doc},      {Py_tp_new, reader_new},
-    {Py_tp_dealloc, reader_dealloc},      {Py_tp_traverse, reader_traverse},
-    {Py_tp_methods, reader_methods},      {0, NULL},
+    {Py_tp_doc, (void *)reader_doc}, {Py_tp_new, reader_new},
+    {Py_tp_dealloc, reader_dealloc}, {Py_tp_traverse, reader_traverse},
+    {Py_tp_methods, reader_methods}, {0, NULL},
 };
 
 static PyType_Spec reader_spec = {

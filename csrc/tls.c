@@ -22,9 +22,8 @@ set_error(ar_state *state, const char *what, const char *value)
 {
     unsigned long code = ERR_peek_last_error();
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
-    PyObject *exception =
-        ar_error_format(state->ConnectionError, "TLS: %s '%s': %s", what, value,
-                        reason != NULL ? reason : "OpenSSL gives no reason");
+    PyObject *exception = ar_error_format(state->ConnectionError, "TLS: %s '%s': %s", what, value,
+                                          reason != NULL ? reason : "OpenSSL gives no reason");
     ERR_clear_error();
     if (exception != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);

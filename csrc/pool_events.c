@@ -1,0 +1,203 @@
+/* What happens to a pool's commands when its connections change: become ready, fall idle, are lost. */
+#include "pool_internal.h"
+
+/* Times a command is written before its loss is reported. */
+#define ATTEMPTS_MAX 3
+/* Seconds to the next attempt where no backoff function says otherwise. */
+#define BACKOFF_DEFAULT 0.05
+
+/* ---- connection events ---- */
+
+static void
+conn_ready(ar_conn *conn)
+{
+    ArPool *pool = conn->owner;
+    pool->protocol = conn->protocol;
+    pool->connects++;
+    ar_pool_dispatch(pool);
+}
+
+static void
+conn_idle(ar_conn *conn)
+{
+    ArPool *pool = conn->owner;
+    pool->failures = 0;
+    if (conn->lane != AR_LANE_LEASED) {
+        return;
+    }
+    Py_INCREF(pool);
+    if (conn->tainted && ar_pool_remove_conn(pool, conn)) {
+        ar_conn_close(conn);
+        ar_conn_unref(conn);
+    }
+    ar_pool_dispatch(pool);
+    Py_DECREF(pool);
+}
+
+static void
+conn_progress(ar_conn *conn)
+{
+    ar_pool_dispatch(conn->owner);
+}
+
+static void
+conn_push(ar_conn *conn, PyObject *message)
+{
+    ArPool *pool = conn->owner;
+    if (pool->on_push != NULL) {
+        PyObject *result = PyObject_CallOneArg(pool->on_push, message);
+        if (result == NULL) {
+            ar_core_report(pool->core, "Exception in push handler", ar_exception_take(), NULL);
+        }
+        Py_XDECREF(result);
+    }
+    Py_DECREF(message);
+}
+
+static void
+resume_job(PyObject *subject)
+{
+    ArPool *pool = (ArPool *)subject;
+    pool->resume_scheduled = 0;
+    for (int i = 0; i < pool->conn_count && pool->core->interrupt == NULL; i++) {
+        ar_conn_resume(pool->conns[i]);
+    }
+    for (int i = 0; i < pool->conn_count; i++) {
+        if (pool->conns[i]->resuming) {
+            pool->conns[i]->calls->resume_later(pool->conns[i]);
+        }
+    }
+}
+
+static void
+conn_resume_later(ar_conn *conn)
+{
+    ArPool *pool = conn->owner;
+    if (!pool->resume_scheduled) {
+        pool->resume_scheduled = 1;
+        if (ar_core_schedule_job(pool->core, resume_job, (PyObject *)pool) < 0) {
+            PyErr_Clear(); /* the loop is closed: nobody is waiting any more */
+        }
+    }
+}
+
+/* ---- loss ---- */
+
+void
+ar_pool_fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason)
+{
+    Py_INCREF(pool);
+    ar_ring commands = ar_ring_take(ring);
+    for (ArCommand *command; (command = ar_ring_pop(&commands)) != NULL;) {
+        command->connection = NULL;
+        if (!ar_command_finished(command)) {
+            ar_command_fail(command, ar_error_copy(reason));
+            /* Who closes the client knows that nobody waits for these. */
+            command->unretrieved &= !pool->closed;
+        }
+        Py_DECREF(command);
+    }
+    ar_ring_free(&commands);
+    Py_DECREF(pool);
+}
+
+static int
+may_be_sent_again(const ArPool *pool, const ar_conn *conn, const ArCommand *command)
+{
+    if (!ar_conn_was_sent(conn, command)) {
+        return 1;
+    }
+    return pool->config->replay && (command->properties & AR_REPLAYABLE) &&
+           command->attempts < ATTEMPTS_MAX;
+}
+
+/* Puts the commands back in front of those that wait, oldest first; what cannot be repeated fails. */
+static void
+requeue_inflight(ArPool *pool, ar_conn *conn, PyObject *reason)
+{
+    ar_ring inflight = ar_conn_take_inflight(conn);
+    ar_ring *ring = conn->lane == AR_LANE_LEASED ? &pool->lease_waiting : &pool->waiting;
+    ar_ring failed = {0};
+    for (size_t i = inflight.count; i-- > 0;) {
+        ArCommand *command = ar_ring_at(&inflight, i);
+        command->connection = NULL;
+        command->deadline = 0.0;
+        if (ar_command_finished(command)) {
+            Py_DECREF(command);
+        } else if (may_be_sent_again(pool, conn, command) && ar_ring_reserve(ring) == 0) {
+            ar_ring_push_front(ring, command);
+        } else if (ar_ring_reserve(&failed) == 0) {
+            ar_ring_push_front(&failed, command);
+        } else {
+            ar_command_fail(command, ar_error_copy(reason));
+            Py_DECREF(command);
+        }
+    }
+    ar_ring_free(&inflight);
+    for (ArCommand *command; (command = ar_ring_pop(&failed)) != NULL;) {
+        PyObject *name = command->argc > 0 ? command->argv[0] : Py_None;
+        PyObject *exception = ar_error_outcome_unknown(pool->state, name, reason);
+        ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
+        Py_DECREF(command);
+    }
+    ar_ring_free(&failed);
+}
+
+static double
+backoff_seconds(ArPool *pool)
+{
+    if (pool->config->backoff == Py_None) {
+        return BACKOFF_DEFAULT;
+    }
+    PyObject *value = PyObject_CallFunction(pool->config->backoff, "i", pool->failures);
+    double seconds = value != NULL ? PyFloat_AsDouble(value) : -1.0;
+    Py_XDECREF(value);
+    if (seconds < 0.0) {
+        PyErr_Clear(); /* a negative delay, or a faulty user function: the default */
+        return BACKOFF_DEFAULT;
+    }
+    return seconds;
+}
+
+static void
+connecting_failed(ArPool *pool, PyObject *reason, int fatal)
+{
+    pool->failures++;
+    if (fatal || pool->failures > pool->config->retries) {
+        pool->failures = 0;
+        ar_pool_fail_ring(pool, &pool->waiting, reason);
+        ar_pool_fail_ring(pool, &pool->lease_waiting, reason);
+    } else {
+        ar_core_timer_start(pool->core, &pool->retry_timer, backoff_seconds(pool));
+    }
+}
+
+static void
+conn_lost(ar_conn *conn, PyObject *reason, int fatal)
+{
+    ArPool *pool = conn->owner;
+    if (!ar_pool_remove_conn(pool, conn)) {
+        return;
+    }
+    Py_INCREF(pool);
+    requeue_inflight(pool, conn, reason);
+    if (!pool->closed) {
+        if (conn->answered) {
+            pool->reconnects++;
+            ar_pool_dispatch(pool);
+        } else if (pool->waiting.count > 0 || pool->lease_waiting.count > 0) {
+            connecting_failed(pool, reason, fatal);
+        }
+    }
+    ar_conn_unref(conn);
+    Py_DECREF(pool);
+}
+
+const ar_conn_owner ar_pool_conn_owner = {
+    .ready = conn_ready,
+    .lost = conn_lost,
+    .idle = conn_idle,
+    .progress = conn_progress,
+    .push = conn_push,
+    .resume_later = conn_resume_later,
+};
