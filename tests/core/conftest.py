@@ -228,9 +228,9 @@ def native_case(run, connect_native):
     return case_of(run, connect_native)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def frozen_heap():
-    """Keep the modules out of the many collections the tests ask for."""
+    """Keep what is there already out of the many collections the tests ask for."""
     gc.collect()
     gc.freeze()
     yield

@@ -1,4 +1,4 @@
-"""Whoever gives up waiting loses only his own reply: nobody gets another's, the connection stays."""
+"""Whoever gives up loses only his own reply: nobody gets another's, the connection stays."""
 
 import asyncio
 import random

@@ -147,8 +147,10 @@ def test_client_certificate_of_a_stranger(attempt, strict_server):
 def test_encrypted_key(attempt, strict_server, tmp_path):
     key = tmp_path / "encrypted.key"
     subprocess.run(
-        ["openssl", "ec", "-aes256", "-passout", "pass:let me in", "-out", str(key)]
-        + ["-in", strict_server.certificates.key("client")],
+        [
+            *("openssl", "ec", "-aes256", "-passout", "pass:let me in", "-out", str(key)),
+            *("-in", strict_server.certificates.key("client")),
+        ],
         check=True,
         capture_output=True,
     )
@@ -172,7 +174,7 @@ def test_encrypted_key(attempt, strict_server, tmp_path):
     ids=str,
 )
 def test_unreadable_files_are_told(attempt, tls_server, options):
-    """redis-py raises what the ssl module does, or wraps it; no matter, but no hang and no crash."""
+    """redis-py raises what the ssl module does, or wraps it; but no hang and no crash."""
     with pytest.raises((ConnectionError, OSError, ValueError)):
         attempt(tls_server, **options)
 
