@@ -11,6 +11,8 @@
 /* Reads of a full buffer before other connections get their turn. */
 #define READS_PER_DRAIN 16
 
+static void flush_flushable(ar_flushable *flushable);
+
 ar_conn *
 ar_conn_new(ArCore *core, ArConfig *config, ar_lane lane, const ar_conn_owner *calls, void *owner)
 {
@@ -20,6 +22,7 @@ ar_conn_new(ArCore *core, ArConfig *config, ar_lane lane, const ar_conn_owner *c
         return NULL;
     }
     conn->references = 1;
+    conn->flushable.flush = flush_flushable;
     conn->calls = calls;
     conn->owner = owner;
     conn->module_state = core->state;
@@ -61,6 +64,7 @@ ar_conn_unref(ar_conn *conn)
     free_context(conn);
     ar_ring inflight = ar_conn_take_inflight(conn);
     for (ArCommand *command; (command = ar_ring_pop(&inflight)) != NULL;) {
+        command->connection = NULL;
         Py_DECREF(command);
     }
     ar_ring_free(&inflight);
@@ -99,7 +103,6 @@ ar_conn_close(ar_conn *conn)
         return;
     }
     conn->state = AR_CONN_CLOSED;
-    conn->flushable.flush = NULL;
     ArCore *core = conn->core;
     if (core->ev != NULL) {
         ev_io_stop(core->ev, &conn->read_watcher);
@@ -331,6 +334,64 @@ ar_conn_resume(ar_conn *conn)
     ar_conn_unref(conn);
 }
 
+/* ---- writing ---- */
+
+/* A blocked TLS write may really wait for bytes to read; then the read watcher is what counts. */
+static int
+wants_write_event(const ar_conn *conn)
+{
+    return conn->out.head != NULL && (conn->session == NULL || SSL_want_write(conn->session));
+}
+
+void
+ar_conn_flush(ar_conn *conn)
+{
+    if (conn->context == NULL || conn->state < AR_CONN_HANDSHAKE || conn->state == AR_CONN_CLOSED ||
+        conn->core->ev == NULL) {
+        return;
+    }
+    if (ar_io_write(conn->context, &conn->out) < 0) {
+        ar_conn_lose_io(conn);
+        return;
+    }
+    int wants = wants_write_event(conn);
+    if (wants != ar_libev_io_active(&conn->write_watcher)) {
+        if (wants) {
+            ev_io_start(conn->core->ev, &conn->write_watcher);
+        } else {
+            ev_io_stop(conn->core->ev, &conn->write_watcher);
+        }
+        ar_core_watchers_changed(conn->core);
+    }
+    conn->calls->progress(conn);
+}
+
+/* The reference was taken by flush_later(). */
+static void
+flush_flushable(ar_flushable *flushable)
+{
+    ar_conn *conn = (ar_conn *)flushable;
+    ar_conn_flush(conn);
+    ar_conn_unref(conn);
+}
+
+static void
+flush_later(ar_conn *conn)
+{
+    if (ar_core_mark_dirty(conn->core, &conn->flushable)) {
+        ar_conn_ref(conn);
+    }
+}
+
+static void
+on_writable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
+{
+    ar_conn *conn = watcher->data;
+    ar_conn_ref(conn);
+    ar_conn_flush(conn);
+    ar_conn_unref(conn);
+}
+
 /* ---- reading ---- */
 
 static void
@@ -381,68 +442,19 @@ on_readable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events)
         }
     } else {
         if (conn->session != NULL && conn->out.head != NULL) {
-            ar_core_mark_dirty(conn->core, &conn->flushable); /* TLS may have to read first */
+            flush_later(conn); /* TLS may have to read first */
         }
         conn->calls->progress(conn);
     }
     ar_conn_unref(conn);
 }
 
-/* ---- writing ---- */
-
-/* A blocked TLS write may really wait for bytes to read; then the read watcher is what counts. */
-static int
-wants_write_event(const ar_conn *conn)
-{
-    return conn->out.head != NULL && (conn->session == NULL || SSL_want_write(conn->session));
-}
-
-void
-ar_conn_flush(ar_conn *conn)
-{
-    if (conn->context == NULL || conn->state < AR_CONN_HANDSHAKE || conn->state == AR_CONN_CLOSED ||
-        conn->core->ev == NULL) {
-        return;
-    }
-    if (ar_io_write(conn->context, &conn->out) < 0) {
-        ar_conn_lose_io(conn);
-        return;
-    }
-    int wants = wants_write_event(conn);
-    if (wants != ar_libev_io_active(&conn->write_watcher)) {
-        if (wants) {
-            ev_io_start(conn->core->ev, &conn->write_watcher);
-        } else {
-            ev_io_stop(conn->core->ev, &conn->write_watcher);
-        }
-        ar_core_watchers_changed(conn->core);
-    }
-    conn->calls->progress(conn);
-}
-
-static void
-flush_flushable(ar_flushable *flushable)
-{
-    ar_conn *conn = (ar_conn *)flushable;
-    ar_conn_ref(conn);
-    ar_conn_flush(conn);
-    ar_conn_unref(conn);
-}
-
-static void
-on_writable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
-{
-    ar_conn *conn = watcher->data;
-    ar_conn_ref(conn);
-    ar_conn_flush(conn);
-    ar_conn_unref(conn);
-}
+/* ---- sending ---- */
 
 void
 ar_conn_watch(ar_conn *conn)
 {
     int fd = conn->context->fd;
-    conn->flushable.flush = flush_flushable;
     ar_libev_io_init(&conn->read_watcher, on_readable, fd, EV_READ, conn);
     ar_libev_io_init(&conn->write_watcher, on_writable, fd, EV_WRITE, conn);
     ev_io_start(conn->core->ev, &conn->read_watcher);
@@ -498,7 +510,7 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
         ar_conn_flush(conn);
         ar_conn_unref(conn);
     } else {
-        ar_core_mark_dirty(conn->core, &conn->flushable);
+        flush_later(conn);
     }
     return 0;
 }

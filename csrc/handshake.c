@@ -111,6 +111,9 @@ say_auth(ar_conn *conn, PyObject *credentials)
 static void
 become_ready(ar_conn *conn)
 {
+    if (conn->state == AR_CONN_CLOSED) { /* by the credential provider, say */
+        return;
+    }
     conn->state = AR_CONN_READY;
     ev_timer_stop(conn->core->ev, &conn->timer);
     conn->calls->ready(conn);

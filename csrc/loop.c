@@ -27,7 +27,10 @@ schedule_turn(ArCore *core)
     if (core->turn_scheduled) {
         return 0;
     }
-    PyObject *handle = PyObject_CallOneArg(core->call_soon, core->turn_method);
+    PyObject *handle =
+        core->thread == PyThread_get_thread_ident()
+            ? PyObject_CallOneArg(core->call_soon, core->turn_method)
+            : PyObject_CallMethod(core->loop, "call_soon_threadsafe", "O", core->turn_method);
     if (handle == NULL) {
         return -1;
     }
@@ -80,11 +83,11 @@ schedule_turn_or_forget(ArCore *core)
     }
 }
 
-void
+int
 ar_core_mark_dirty(ArCore *core, ar_flushable *flushable)
 {
     if (flushable->queued) {
-        return;
+        return 0;
     }
     flushable->queued = 1;
     flushable->next = NULL;
@@ -97,6 +100,7 @@ ar_core_mark_dirty(ArCore *core, ar_flushable *flushable)
     if (!ar_core_draining_here(core)) {
         schedule_turn_or_forget(core);
     }
+    return 1;
 }
 
 void
@@ -197,8 +201,8 @@ ar_core_interrupt(ArCore *core, PyObject *exception)
 
 /* ---- drain and turn ---- */
 
-static void
-flush_dirty(ArCore *core)
+void
+ar_core_flush_dirty(ArCore *core)
 {
     while (core->dirty_head != NULL) {
         ar_flushable *flushable = core->dirty_head;
@@ -208,9 +212,7 @@ flush_dirty(ArCore *core)
         }
         flushable->next = NULL;
         flushable->queued = 0;
-        if (flushable->flush != NULL) {
-            flushable->flush(flushable);
-        }
+        flushable->flush(flushable);
     }
 }
 
@@ -237,7 +239,7 @@ core_drain(ArCore *core, PyObject *Py_UNUSED(ignored))
     core->drain_thread = PyThreadState_Get();
     core->watchers_changed = 0;
     ev_run(core->ev, EVRUN_NOWAIT);
-    flush_dirty(core);
+    ar_core_flush_dirty(core);
     core->drain_thread = NULL;
     if (core->users == 0) {
         ar_core_close(core);
@@ -321,7 +323,7 @@ core_turn(ArCore *core, PyObject *Py_UNUSED(ignored))
     Py_INCREF(core);
     core->turn_scheduled = 0;
     run_jobs(core);
-    flush_dirty(core);
+    ar_core_flush_dirty(core);
     PyObject *result = take_interrupt(core);
     if (result != NULL && core->watchers_changed) {
         Py_DECREF(result);

@@ -10,7 +10,7 @@ struct ArCore;
 /* Something with bytes to write once the current drain or loop turn is over. */
 typedef struct ar_flushable {
     struct ar_flushable *next;
-    void (*flush)(struct ar_flushable *self); /* NULL: withdrawn */
+    void (*flush)(struct ar_flushable *self); /* called once for each time it was queued */
     int queued;
 } ar_flushable;
 
@@ -42,6 +42,7 @@ typedef struct ArCore {
     int turn_scheduled;
     int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
     unsigned generation;  /* of the process: differs after fork() */
+    unsigned long thread; /* that made it: the loop's own */
     char read_buffer[AR_READ_BUFFER];
 } ArCore;
 
@@ -67,8 +68,9 @@ void ar_core_detach(ArCore *core);
 int ar_core_schedule_job(ArCore *core, ar_job_function function, PyObject *subject);
 int ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject,
                               PyObject *context);
-/* Flush at the end of the drain under way, else of the next loop turn. */
-void ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
+/* Flush at the end of the drain under way, else of the next loop turn. Returns 1 when it was queued by
+ * this call: the flushable has to stay alive until its flush(). */
+int ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
 /* To be called after any change of a libev watcher outside of a libev callback. */
 void ar_core_watchers_changed(ArCore *core);
 void ar_core_timer_start(ArCore *core, ev_timer *timer, double seconds);
@@ -88,6 +90,7 @@ int ar_core_same_process(const ArCore *core);
 /* Leaves the asyncio loop and gives the libev loop back. Jobs still queued are run nevertheless. */
 void ar_core_close(ArCore *core);
 void ar_core_cancel_timer(ArCore *core);
+void ar_core_flush_dirty(ArCore *core);
 
 /* Monotonic seconds. */
 double ar_monotonic(void);

@@ -456,6 +456,7 @@ pool_dealloc(ArPool *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    PyObject *pending = ar_exception_take();
     if (self->core != NULL) {
         discard(self);
         Py_CLEAR(self->on_push);
@@ -465,6 +466,9 @@ pool_dealloc(ArPool *self)
     PyMem_Free(self->conns);
     Py_CLEAR(self->config);
     Py_CLEAR(self->core);
+    if (pending != NULL) {
+        ar_exception_restore(pending);
+    }
     type->tp_free(self);
     Py_DECREF(type);
 }
