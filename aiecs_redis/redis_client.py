@@ -15,8 +15,8 @@ the one line
 
     from aiecs_redis import redis_client as _; _.alias(__name__)
 
-after which its names are those of this module, read and written through: the global, and
-whatever a test puts in its place, is one and the same on either path.
+after which both names lead to the same module object: the global, and whatever a test puts in
+its place, is one and the same through either path.
 
 Every method is a plain function that returns the awaitable of the native client, with the
 documented error policy attached to it: no coroutine of its own stands between the caller and
@@ -32,6 +32,7 @@ import sys
 import threading
 import types
 from collections.abc import Coroutine, Mapping
+from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict, TypeVar, Union, overload
 
 import redis.asyncio
@@ -537,31 +538,23 @@ async def close_redis_client() -> None:
         await client.close()
 
 
-class _Alias(types.ModuleType):
-    """A module whose names are those of this one, except its own __name__ and the like."""
+class _LoaderOfAliases(SourceFileLoader):
+    """Finds the code whatever the module is called, for `python -m` with an alias."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.modules[__name__], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("__"):
-            super().__setattr__(name, value)
-        else:
-            setattr(sys.modules[__name__], name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(sys.modules[__name__], name)
-
-    def __dir__(self) -> list[str]:
-        return dir(sys.modules[__name__])
+    def get_code(self, fullname: str) -> types.CodeType | None:
+        return super().get_code(self.name)
 
 
 def alias(name: str) -> None:
-    """Let the names of this module be those of another one too.
+    """Let another name stand for this module.
 
     Args:
-        name: the `__name__` of that module, which calls this in its only line. Nothing happens
-            when it is run as a script (`python -m ...`).
+        name: the `__name__` of the module that calls this in its only line. Nothing happens
+            when that is run as a script (`python -m ...`).
     """
-    if name != "__main__":
-        sys.modules[name].__class__ = _Alias
+    if name == "__main__":
+        return
+    module = sys.modules[name] = sys.modules[__name__]
+    spec = module.__spec__
+    if spec is not None and type(spec.loader) is SourceFileLoader:
+        spec.loader = _LoaderOfAliases(spec.loader.name, spec.loader.path)

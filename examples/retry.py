@@ -3,7 +3,7 @@
 The documentation's lines stand here as they are written there.
 """
 # fmt: off
-# ruff: noqa: E402, E722, I001
+# ruff: noqa: E722, I001
 
 import asyncio
 
