@@ -22,6 +22,7 @@ PyObject *ar_client_convert(ArClient *client, PyObject *name, PyObject *options,
 /* ops->start of its commands: submits to the pool of the running loop. */
 int ar_client_start(ArCommand *command);
 
-int ar_client_setup(PyObject *module, ar_state *state);
+/* Closes the pools of loops that are alive, drops those of others. */
+int ar_client_close_pools(ArClient *self);
 
 #endif

@@ -2,59 +2,11 @@
 #include "execute.h"
 
 #include "batch.h"
-#include "convert.h"
 #include "lanes.h"
 
 #include <string.h>
 
 /* ---- replies ---- */
-
-/* The first connection that had to fall back to RESP2 changes the client's response callbacks. */
-static int
-note_protocol(ArClient *self)
-{
-    if (self->downgraded || self->pool == NULL || self->pool->protocol != 2 ||
-        self->config->protocol != 3) {
-        return 0;
-    }
-    self->downgraded = 1;
-    PyObject *result = PyObject_CallMethod((PyObject *)self, "_on_resp2_fallback", NULL);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-PyObject *
-ar_client_convert(ArClient *self, PyObject *name, PyObject *options, PyObject *reply)
-{
-    ar_state *state = self->target.state;
-    PyObject *empty =
-        options != NULL ? PyDict_GetItemWithError(options, state->str_EMPTY_RESPONSE) : NULL;
-    if (PyExceptionInstance_Check(reply)) {
-        if (empty != NULL) {
-            Py_DECREF(reply);
-            return Py_NewRef(empty);
-        }
-        PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
-        Py_DECREF(reply);
-        return NULL;
-    }
-    if (note_protocol(self) < 0) {
-        Py_DECREF(reply);
-        return NULL;
-    }
-    if (empty == NULL) {
-        return ar_convert(state, self->callbacks, name, options, reply);
-    }
-    PyObject *rest = PyDict_Copy(options);
-    PyObject *result = NULL;
-    if (rest != NULL && PyDict_DelItem(rest, state->str_EMPTY_RESPONSE) == 0) {
-        result = ar_convert(state, self->callbacks, name, rest, reply);
-    } else {
-        Py_DECREF(reply);
-    }
-    Py_XDECREF(rest);
-    return result;
-}
 
 static PyObject *
 awaited_done(PyObject *subject, PyObject *future)

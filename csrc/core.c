@@ -1,0 +1,268 @@
+/* The life of cores: made for a running loop, found again by it, closed with the last pool, dead after fork(). */
+#include "loop.h"
+
+/* Counts fork()s of this process: a property of the process, hence not in the module state. */
+static volatile unsigned process_generation;
+
+void
+ar_core_after_fork(void)
+{
+    process_generation++;
+}
+
+static int
+loop_is_closed(PyObject *loop)
+{
+    PyObject *closed = PyObject_CallMethod(loop, "is_closed", NULL);
+    if (closed == NULL) {
+        PyErr_Clear();
+        return 1;
+    }
+    int result = PyObject_IsTrue(closed);
+    Py_DECREF(closed);
+    return result;
+}
+
+int
+ar_core_same_process(const ArCore *core)
+{
+    return core->generation == process_generation;
+}
+
+int
+ar_core_alive(const ArCore *core)
+{
+    return core->generation == process_generation && !loop_is_closed(core->loop);
+}
+
+/* ---- closing ---- */
+
+void
+ar_core_close(ArCore *core)
+{
+    if (core->ev == NULL) {
+        return;
+    }
+    struct ev_loop *ev = core->ev;
+    core->ev = NULL;
+    if (ar_core_find(core->state, core->loop) == core) {
+        if (PyDict_DelItem(core->state->cores, core->loop) < 0) {
+            PyErr_Clear();
+        }
+    }
+    if (ar_core_alive(core)) {
+        PyObject *result =
+            PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(ev));
+        if (result == NULL) {
+            PyErr_WriteUnraisable(core->loop);
+        }
+        Py_XDECREF(result);
+        ar_core_cancel_timer(core);
+    }
+    ar_core_flush_dirty(core); /* closed connections: lets go of them */
+    ev_loop_destroy(ev);
+}
+
+void
+ar_core_attach(ArCore *core)
+{
+    core->users++;
+}
+
+void
+ar_core_detach(ArCore *core)
+{
+    core->users--;
+    /* Inside of a drain libev is on the stack: drain() closes at its end. */
+    if (core->users == 0 && core->drain_thread == NULL) {
+        Py_INCREF(core);
+        ar_core_close(core);
+        Py_DECREF(core);
+    }
+}
+
+static void
+jobs_clear(ArCore *self)
+{
+    ar_job *jobs = self->jobs;
+    size_t count = self->job_count;
+    self->jobs = NULL;
+    self->job_count = self->job_capacity = 0;
+    for (size_t i = 0; i < count; i++) {
+        Py_XDECREF(jobs[i].subject);
+        Py_XDECREF(jobs[i].callback);
+        Py_XDECREF(jobs[i].context);
+    }
+    PyMem_Free(jobs);
+}
+
+static int
+core_traverse(ArCore *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->call_soon);
+    Py_VISIT(self->call_later);
+    Py_VISIT(self->drain_method);
+    Py_VISIT(self->turn_method);
+    Py_VISIT(self->timer_method);
+    Py_VISIT(self->timer_handle);
+    Py_VISIT(self->interrupt);
+    for (size_t i = 0; i < self->job_count; i++) {
+        Py_VISIT(self->jobs[i].subject);
+        Py_VISIT(self->jobs[i].callback);
+        Py_VISIT(self->jobs[i].context);
+    }
+    return 0;
+}
+
+static int
+core_clear(ArCore *self)
+{
+    jobs_clear(self);
+    Py_CLEAR(self->call_soon);
+    Py_CLEAR(self->call_later);
+    Py_CLEAR(self->drain_method);
+    Py_CLEAR(self->turn_method);
+    Py_CLEAR(self->timer_method);
+    Py_CLEAR(self->timer_handle);
+    Py_CLEAR(self->interrupt);
+    return 0;
+}
+
+static void
+core_dealloc(ArCore *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->ev != NULL) {
+        ev_loop_destroy(self->ev);
+    }
+    (void)core_clear(self);
+    Py_CLEAR(self->loop);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- making ---- */
+
+ArCore *
+ar_core_find(ar_state *state, PyObject *loop)
+{
+    return (ArCore *)PyDict_GetItemWithError(state->cores, loop);
+}
+
+static ArCore *
+core_new(ar_state *state, PyObject *loop)
+{
+    ArCore *core = (ArCore *)state->CoreType->tp_alloc(state->CoreType, 0);
+    if (core == NULL) {
+        return NULL;
+    }
+    core->state = state;
+    core->loop = Py_NewRef(loop);
+    core->generation = process_generation;
+    core->thread = PyThread_get_thread_ident();
+    core->ev = ar_libev_new();
+    if (core->ev == NULL) {
+        PyErr_SetString(PyExc_OSError, "libev could not create an event loop "
+                                       "(out of memory or file descriptors)");
+        goto error;
+    }
+    if ((core->call_soon = PyObject_GetAttrString(loop, "call_soon")) == NULL ||
+        (core->call_later = PyObject_GetAttrString(loop, "call_later")) == NULL ||
+        (core->drain_method = PyObject_GetAttrString((PyObject *)core, "drain")) == NULL ||
+        (core->turn_method = PyObject_GetAttrString((PyObject *)core, "turn")) == NULL ||
+        (core->timer_method = PyObject_GetAttrString((PyObject *)core, "timer")) == NULL) {
+        goto error;
+    }
+    PyObject *result = PyObject_CallMethod(loop, "add_reader", "iO", ar_libev_backend_fd(core->ev),
+                                           core->drain_method);
+    if (result == NULL) {
+        goto error;
+    }
+    Py_DECREF(result);
+    return core;
+
+error:
+    (void)core_clear(core);
+    Py_DECREF(core);
+    return NULL;
+}
+
+/* Cores of loops that were closed under their clients, and of the parent process. */
+static int
+forget_dead_cores(ar_state *state)
+{
+    PyObject *loops = PyDict_Keys(state->cores);
+    if (loops == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(loops); i++) {
+        PyObject *loop = PyList_GET_ITEM(loops, i);
+        ArCore *core = ar_core_find(state, loop);
+        if (core != NULL && !ar_core_alive(core) && PyDict_DelItem(state->cores, loop) < 0) {
+            Py_DECREF(loops);
+            return -1;
+        }
+    }
+    Py_DECREF(loops);
+    return 0;
+}
+
+ArCore *
+ar_core_get(ar_state *state)
+{
+    PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+    if (loop == NULL) {
+        return NULL;
+    }
+    ArCore *core = ar_core_find(state, loop);
+    if (core != NULL && core->generation == process_generation && core->ev != NULL) {
+        Py_DECREF(loop);
+        return (ArCore *)Py_NewRef((PyObject *)core);
+    }
+    core = NULL;
+    if (PyErr_Occurred() || forget_dead_cores(state) < 0) {
+        goto done;
+    }
+    core = core_new(state, loop);
+    if (core != NULL && PyDict_SetItem(state->cores, loop, (PyObject *)core) < 0) {
+        ar_core_close(core);
+        Py_CLEAR(core);
+    }
+
+done:
+    Py_DECREF(loop);
+    return core;
+}
+
+static PyType_Slot core_slots[] = {
+    {Py_tp_doc, (void *)"libev inside one asyncio loop."},
+    {Py_tp_dealloc, core_dealloc},
+    {Py_tp_traverse, core_traverse},
+    {Py_tp_clear, core_clear},
+    {Py_tp_methods, ar_core_methods},
+    {0, NULL},
+};
+
+static PyType_Spec core_spec = {
+    .name = "aiecs_redis._native.Core",
+    .basicsize = sizeof(ArCore),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = core_slots,
+};
+
+int
+ar_core_setup(PyObject *module, ar_state *state)
+{
+    state->CoreType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &core_spec, NULL);
+    if (state->CoreType == NULL) {
+        return -1;
+    }
+#if PY_VERSION_HEX < 0x030A0000
+    state->CoreType->tp_new = NULL;
+#endif
+    state->cores = PyDict_New();
+    return state->cores == NULL ? -1 : 0;
+}
