@@ -1,6 +1,8 @@
 /* A client without its Python face: its pools, one for each asyncio loop, and its rules for replies. */
 #include "client.h"
 
+#include "convert.h"
+
 /* ---- the pool of the running loop ---- */
 
 /* Drops the pools whose loop was closed under them, or that belong to the parent process. */

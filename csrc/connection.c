@@ -1,15 +1,9 @@
-/* Reading, delivering, writing and closing. A reply may run any Python code (it resumes a task), so every
- * function here that delivers holds a reference and looks at the state again afterwards. */
+/* Life, output and closing of a connection. Losing one may run Python code (error handlers of its commands), so
+ * whoever flushes holds a reference. */
 #include "connection.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* Replies are parsed out of slices of what was read: hiredis moves the rest of its buffer to the
- * front for every kilobyte it has consumed. */
-#define FEED_SLICE 4096
-/* Reads of a full buffer before other connections get their turn. */
-#define READS_PER_DRAIN 16
 
 static void flush_flushable(ar_flushable *flushable);
 
@@ -42,8 +36,8 @@ ar_conn_ref(ar_conn *conn)
     conn->references++;
 }
 
-static void
-free_context(ar_conn *conn)
+void
+ar_conn_free_context(ar_conn *conn)
 {
     redisContext *context = conn->context;
     conn->context = NULL;
@@ -61,7 +55,7 @@ ar_conn_unref(ar_conn *conn)
         return;
     }
     ar_conn_close(conn);
-    free_context(conn);
+    ar_conn_free_context(conn);
     ar_ring inflight = ar_conn_take_inflight(conn);
     for (ArCommand *command; (command = ar_ring_pop(&inflight)) != NULL;) {
         command->connection = NULL;
@@ -111,7 +105,7 @@ ar_conn_close(ar_conn *conn)
     }
     Py_CLEAR(conn->waiting_for);
     if (conn->busy == 0) {
-        free_context(conn);
+        ar_conn_free_context(conn);
     }
 }
 
@@ -156,184 +150,6 @@ ar_conn_lose_io(ar_conn *conn)
     ar_conn_lose(conn, exception, fatal);
 }
 
-/* ---- delivering ---- */
-
-/* How the reply that comes next is to be decoded. */
-static int
-next_reply_decodes(const ar_conn *conn)
-{
-    if (conn->state != AR_CONN_READY) {
-        return 0;
-    }
-    const ArCommand *command = ar_ring_peek(&conn->inflight);
-    return conn->config->decode && !(command != NULL && (command->properties & AR_NEVER_DECODE));
-}
-
-/* A reply of a pipeline: the slot stays until the last one is in. Steals `reply`. */
-static void
-collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
-{
-    int result = 0;
-    if (!ar_command_finished(command)) {
-        if (command->replies == NULL) {
-            command->replies = PyList_New(0);
-        }
-        result = command->replies == NULL ? -1 : PyList_Append(command->replies, reply);
-    }
-    Py_DECREF(reply);
-    if (result < 0) {
-        ar_command_fail_pending_exception(command);
-    }
-    if (--command->missing > 0) {
-        return;
-    }
-    (void)ar_ring_pop(&conn->inflight);
-    if (!ar_command_finished(command)) {
-        ar_command_reply(command, Py_NewRef(command->replies));
-    }
-    Py_DECREF(command);
-}
-
-static void
-answer_command(ar_conn *conn, PyObject *reply, int failed)
-{
-    ArCommand *command = ar_ring_peek(&conn->inflight);
-    if (command == NULL) {
-        Py_DECREF(reply);
-        ar_conn_lose(conn,
-                     ar_error_format(conn->module_state->InvalidResponse,
-                                     "Protocol error: a reply came without a command"),
-                     0);
-        return;
-    }
-    conn->core->delivering = 1;
-    if (command->missing > 0) {
-        collect_batch_reply(conn, command, reply);
-    } else {
-        (void)ar_ring_pop(&conn->inflight);
-        command->connection = NULL;
-        if (failed) {
-            ar_command_fail(command, reply);
-        } else {
-            ar_command_reply(command, reply);
-        }
-        Py_DECREF(command);
-    }
-    conn->core->delivering = 0;
-    conn->answered = 1;
-    if (conn->inflight.count == 0 && conn->state == AR_CONN_READY) {
-        conn->calls->idle(conn);
-    }
-}
-
-static void
-deliver(ar_conn *conn, PyObject *reply, int failed)
-{
-    switch (conn->sink.kind) {
-    case AR_REPLY_ATTRIBUTE:
-        Py_DECREF(reply);
-        return;
-    case AR_REPLY_PUSH:
-        conn->calls->push(conn, reply);
-        return;
-    case AR_REPLY_VALUE:
-        break;
-    }
-    if (conn->state == AR_CONN_HANDSHAKE) {
-        ar_conn_handshake_reply(conn, reply);
-    } else {
-        answer_command(conn, reply, failed);
-    }
-}
-
-/* Delivers every whole reply the reader holds. Returns 0 when delivering has to stop. */
-static int
-deliver_replies(ar_conn *conn)
-{
-    redisReader *reader = conn->context->reader;
-    for (;;) {
-        PyObject *reply;
-        int failed;
-        conn->sink.decode = next_reply_decodes(conn);
-        switch (ar_reply_next(reader, &reply, &failed)) {
-        case AR_READ_INCOMPLETE:
-            return 1;
-        case AR_READ_FAILED:
-            ar_conn_lose(conn, NULL, 0);
-            return 0;
-        case AR_READ_REPLY:
-            deliver(conn, reply, failed);
-        }
-        if (conn->state == AR_CONN_CLOSED || conn->core->interrupt != NULL) {
-            return 0;
-        }
-    }
-}
-
-static int
-feed(ar_conn *conn, const char *data, size_t length)
-{
-    if (redisReaderFeed(conn->context->reader, data, length) == REDIS_OK) {
-        return 0;
-    }
-    ar_reply_set_reader_error(conn->module_state, conn->context->reader);
-    ar_conn_lose(conn, NULL, 0);
-    return -1;
-}
-
-/* Keeps what an interrupt left undelivered for the next loop turn. */
-static void
-keep_for_later(ar_conn *conn, const char *rest, size_t length)
-{
-    if (conn->state != AR_CONN_CLOSED && (length == 0 || feed(conn, rest, length) == 0)) {
-        conn->resuming = 1;
-        conn->calls->resume_later(conn);
-    }
-}
-
-/* Returns 0 when reading has to stop. */
-static int
-process(ar_conn *conn, const char *data, size_t length)
-{
-    while (length > 0) {
-        const redisReader *reader = conn->context->reader;
-        /* In the middle of something large, slices would only make hiredis look in vain. */
-        size_t held = reader->len - reader->pos;
-        size_t slice = length > FEED_SLICE && held < FEED_SLICE ? FEED_SLICE : length;
-        if (feed(conn, data, slice) < 0) {
-            return 0;
-        }
-        data += slice;
-        length -= slice;
-        if (!deliver_replies(conn)) {
-            if (conn->core->interrupt != NULL) {
-                keep_for_later(conn, data, length);
-            }
-            return 0;
-        }
-    }
-    return 1;
-}
-
-void
-ar_conn_resume(ar_conn *conn)
-{
-    if (!conn->resuming || conn->state == AR_CONN_CLOSED) {
-        return;
-    }
-    conn->resuming = 0;
-    ar_conn_ref(conn);
-    conn->busy++;
-    if (!deliver_replies(conn) && conn->core->interrupt != NULL) {
-        keep_for_later(conn, NULL, 0);
-    }
-    conn->busy--;
-    if (conn->state == AR_CONN_CLOSED && conn->busy == 0) {
-        free_context(conn);
-    }
-    ar_conn_unref(conn);
-}
-
 /* ---- writing ---- */
 
 /* A blocked TLS write may really wait for bytes to read; then the read watcher is what counts. */
@@ -366,7 +182,7 @@ ar_conn_flush(ar_conn *conn)
     conn->calls->progress(conn);
 }
 
-/* The reference was taken by flush_later(). */
+/* The reference was taken by ar_conn_flush_later(). */
 static void
 flush_flushable(ar_flushable *flushable)
 {
@@ -375,8 +191,8 @@ flush_flushable(ar_flushable *flushable)
     ar_conn_unref(conn);
 }
 
-static void
-flush_later(ar_conn *conn)
+void
+ar_conn_flush_later(ar_conn *conn)
 {
     if (ar_core_mark_dirty(conn->core, &conn->flushable)) {
         ar_conn_ref(conn);
@@ -392,70 +208,13 @@ on_writable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events)
     ar_conn_unref(conn);
 }
 
-/* ---- reading ---- */
-
-static void
-read_and_process(ar_conn *conn)
-{
-    int tls = ar_io_is_tls(conn->context);
-    for (int rounds = 0;; rounds++) {
-        char *buffer = conn->core->read_buffer;
-        ssize_t length = ar_io_read(conn->context, buffer, AR_READ_BUFFER);
-        if (length < 0) {
-            ar_conn_lose_io(conn);
-            return;
-        }
-        if (length == 0) {
-            return;
-        }
-        conn->silent_since = ar_monotonic();
-        if (!process(conn, buffer, (size_t)length)) {
-            return;
-        }
-        if (tls) {
-            /* OpenSSL may hold more than the socket shows: read until it has nothing left. */
-            if (rounds >= READS_PER_DRAIN * 4) {
-                keep_for_later(conn, NULL, 0);
-                return;
-            }
-        } else if (length < AR_READ_BUFFER || rounds >= READS_PER_DRAIN) {
-            return;
-        }
-    }
-}
-
-static void
-on_readable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
-{
-    ar_conn *conn = watcher->data;
-    /* Undelivered replies come first; the socket stays readable until then. */
-    if (conn->core->interrupt != NULL || conn->resuming) {
-        return;
-    }
-    ar_conn_ref(conn);
-    conn->busy++;
-    read_and_process(conn);
-    conn->busy--;
-    if (conn->state == AR_CONN_CLOSED) {
-        if (conn->busy == 0) {
-            free_context(conn);
-        }
-    } else {
-        if (conn->session != NULL && conn->out.head != NULL) {
-            flush_later(conn); /* TLS may have to read first */
-        }
-        conn->calls->progress(conn);
-    }
-    ar_conn_unref(conn);
-}
-
 /* ---- sending ---- */
 
 void
 ar_conn_watch(ar_conn *conn)
 {
     int fd = conn->context->fd;
-    ar_libev_io_init(&conn->read_watcher, on_readable, fd, EV_READ, conn);
+    ar_libev_io_init(&conn->read_watcher, ar_conn_on_readable, fd, EV_READ, conn);
     ar_libev_io_init(&conn->write_watcher, on_writable, fd, EV_WRITE, conn);
     ev_io_start(conn->core->ev, &conn->read_watcher);
     ar_core_watchers_changed(conn->core);
@@ -510,7 +269,7 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
         ar_conn_flush(conn);
         ar_conn_unref(conn);
     } else {
-        flush_later(conn);
+        ar_conn_flush_later(conn);
     }
     return 0;
 }

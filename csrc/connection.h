@@ -1,4 +1,4 @@
-/* One connection: state machine, output, FIFO of commands in flight. connect.c opens it, handshake.c
+/* One connection: state machine, output, FIFO of commands in flight. connect.c opens it, receive.c reads, handshake.c
  * introduces it to the server, pool.c owns it. */
 #ifndef AR_CONNECTION_H
 #define AR_CONNECTION_H
@@ -90,7 +90,7 @@ void ar_conn_lose(ar_conn *conn, PyObject *reason, int fatal);
 void ar_conn_lose_io(ar_conn *conn);
 /* The commands in flight, oldest first; the references go with them. */
 ar_ring ar_conn_take_inflight(ar_conn *conn);
-/* Delivers replies left over by an interrupt. */
+/* Delivers replies left over by an interrupt (receive.c). */
 void ar_conn_resume(ar_conn *conn);
 /* Writes now what is queued. */
 void ar_conn_flush(ar_conn *conn);
@@ -111,7 +111,10 @@ int ar_conn_wait_for(ar_conn *conn, PyObject *awaitable,
 void ar_conn_handshake_start(ar_conn *conn);
 void ar_conn_handshake_reply(ar_conn *conn, PyObject *reply); /* steals the reply */
 
-/* watchers, for connect.c */
+/* Between the files of the connection. */
 void ar_conn_watch(ar_conn *conn);
+void ar_conn_on_readable(struct ev_loop *ev, ev_io *watcher, int events);
+void ar_conn_flush_later(ar_conn *conn);
+void ar_conn_free_context(ar_conn *conn);
 
 #endif

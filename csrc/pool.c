@@ -10,7 +10,6 @@
 #define BLOCK_GRACE 1.0
 
 static void open_express(ArPool *pool);
-static int open_conn(ArPool *pool, ar_lane lane);
 
 /* ---- the list of connections ---- */
 
@@ -46,8 +45,8 @@ ar_pool_remove_conn(ArPool *pool, const ar_conn *conn)
     return 0;
 }
 
-static int
-count_lane(const ArPool *pool, ar_lane lane, int connecting_only)
+int
+ar_pool_count_lane(const ArPool *pool, ar_lane lane, int connecting_only)
 {
     int count = 0;
     for (int i = 0; i < pool->conn_count; i++) {
@@ -59,8 +58,8 @@ count_lane(const ArPool *pool, ar_lane lane, int connecting_only)
 
 /* ---- sending ---- */
 
-static int
-send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
+int
+ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
 {
     double timeout = command->timeout;
     if (conn->lane == AR_LANE_LEASED) {
@@ -120,8 +119,8 @@ has_room(const ArPool *pool, const ar_conn *conn)
 }
 
 /* Arguments are checked now, though encoded later: a bad one fails before anything waits for it. */
-static int
-enqueue(ArPool *pool, ar_ring *ring, ArCommand *command)
+int
+ar_pool_enqueue(ArPool *pool, ar_ring *ring, ArCommand *command)
 {
     const ar_text_codec *codec = &pool->config->codec;
     for (Py_ssize_t i = 0; command->batch != NULL && i < PyList_GET_SIZE(command->batch); i++) {
@@ -149,60 +148,14 @@ submit_express(ArPool *pool, ArCommand *command)
 {
     ar_conn *conn = pick_express(pool);
     if (conn != NULL && pool->waiting.count == 0 && has_room(pool, conn)) {
-        return send_on(pool, conn, command);
+        return ar_pool_send_on(pool, conn, command);
     }
-    if (enqueue(pool, &pool->waiting, command) < 0) {
+    if (ar_pool_enqueue(pool, &pool->waiting, command) < 0) {
         return -1;
     }
     if (conn == NULL) {
         open_express(pool);
     }
-    return 0;
-}
-
-/* ---- leases ---- */
-
-static ar_conn *
-idle_lease(const ArPool *pool)
-{
-    for (int i = 0; i < pool->conn_count; i++) {
-        ar_conn *conn = pool->conns[i];
-        if (conn->lane == AR_LANE_LEASED && conn->state == AR_CONN_READY && !conn->tainted &&
-            conn->inflight.count == 0) {
-            return conn;
-        }
-    }
-    return NULL;
-}
-
-/* One place is kept for the express lane; with max_connections=1 a lease may exceed it by one. */
-static void
-open_leases(ArPool *pool)
-{
-    int limit = pool->config->max_connections > 1 ? pool->config->max_connections - 1 : 1;
-    while (!ar_libev_timer_active(&pool->retry_timer) &&
-           (size_t)count_lane(pool, AR_LANE_LEASED, 1) < pool->lease_waiting.count &&
-           count_lane(pool, AR_LANE_LEASED, 0) < limit) {
-        if (open_conn(pool, AR_LANE_LEASED) < 0) {
-            return;
-        }
-    }
-}
-
-static int
-submit_leased(ArPool *pool, ArCommand *command)
-{
-    ar_conn *conn = pool->lease_waiting.count == 0 ? idle_lease(pool) : NULL;
-    if (conn != NULL) {
-        return send_on(pool, conn, command);
-    }
-    if (enqueue(pool, &pool->lease_waiting, command) < 0) {
-        return -1;
-    }
-    if (pool->config->pool_timeout > 0.0) {
-        ar_deadline_set(pool, command, pool->config->pool_timeout);
-    }
-    open_leases(pool);
     return 0;
 }
 
@@ -214,32 +167,18 @@ ar_pool_submit(ArPool *pool, ArCommand *command)
         return -1;
     }
     Py_INCREF(pool);
-    int result = command->properties & (AR_BLOCKING | AR_STATEFUL) ? submit_leased(pool, command)
+    int result = command->properties & (AR_BLOCKING | AR_STATEFUL) ? ar_lease_submit(pool, command)
                                                                    : submit_express(pool, command);
     Py_DECREF(pool);
     return result;
 }
 
-void
-ar_pool_abandon(ArCommand *command)
-{
-    ar_conn *conn = command->connection;
-    command->connection = NULL;
-    if (conn != NULL) {
-        ArPool *pool = conn->owner;
-        ar_conn_lose(conn,
-                     ar_error_format(pool->state->ConnectionError,
-                                     "The command on this connection was given up."),
-                     0);
-    }
-}
-
 /* ---- dispatching what waits ---- */
 
-static void
-send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command)
+void
+ar_pool_send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command)
 {
-    if (send_on(pool, conn, command) < 0) {
+    if (ar_pool_send_on(pool, conn, command) < 0) {
         ar_command_fail_pending_exception(command);
     }
 }
@@ -259,29 +198,9 @@ dispatch_express(ArPool *pool)
                 return;
             }
             (void)ar_ring_pop(&pool->waiting);
-            send_or_fail(pool, conn, command);
+            ar_pool_send_or_fail(pool, conn, command);
         } else {
             (void)ar_ring_pop(&pool->waiting);
-        }
-        Py_DECREF(command);
-    }
-}
-
-static void
-dispatch_leased(ArPool *pool)
-{
-    while (pool->lease_waiting.count > 0 && !pool->closed) {
-        ArCommand *command = ar_ring_peek(&pool->lease_waiting);
-        if (!ar_command_finished(command)) {
-            ar_conn *conn = idle_lease(pool);
-            if (conn == NULL) {
-                open_leases(pool);
-                return;
-            }
-            (void)ar_ring_pop(&pool->lease_waiting);
-            send_or_fail(pool, conn, command);
-        } else {
-            (void)ar_ring_pop(&pool->lease_waiting);
         }
         Py_DECREF(command);
     }
@@ -296,7 +215,7 @@ ar_pool_dispatch(ArPool *pool)
     Py_INCREF(pool);
     pool->dispatching = 1;
     dispatch_express(pool);
-    dispatch_leased(pool);
+    ar_lease_dispatch(pool);
     pool->dispatching = 0;
     Py_DECREF(pool);
 }
@@ -304,8 +223,8 @@ ar_pool_dispatch(ArPool *pool)
 /* ---- opening ---- */
 
 /* -1 when the connection could not be made; what waits has failed then. */
-static int
-open_conn(ArPool *pool, ar_lane lane)
+int
+ar_pool_open_conn(ArPool *pool, ar_lane lane)
 {
     ar_conn *conn = ar_conn_new(pool->core, pool->config, lane, &ar_pool_conn_owner, pool);
     if (conn == NULL || add_conn(pool, conn) < 0) {
@@ -326,8 +245,8 @@ static void
 open_express(ArPool *pool)
 {
     if (!pool->closed && !ar_libev_timer_active(&pool->retry_timer) &&
-        count_lane(pool, AR_LANE_EXPRESS, 1) == 0) {
-        (void)open_conn(pool, AR_LANE_EXPRESS);
+        ar_pool_count_lane(pool, AR_LANE_EXPRESS, 1) == 0) {
+        (void)ar_pool_open_conn(pool, AR_LANE_EXPRESS);
     }
 }
 

@@ -9,6 +9,20 @@ void ar_pool_dispatch(ArPool *pool);
 /* pool.c: takes the connection off the list (1), the pool's reference goes to the caller; or 0. */
 int ar_pool_remove_conn(ArPool *pool, const ar_conn *conn);
 
+/* pool.c: gives the command to the connection; -1 with an exception set: it was refused. */
+int ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command);
+/* pool.c: as above, the command failing with the exception. */
+void ar_pool_send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command);
+/* pool.c: checks the arguments and puts the command behind those that wait. */
+int ar_pool_enqueue(ArPool *pool, ar_ring *ring, ArCommand *command);
+int ar_pool_count_lane(const ArPool *pool, ar_lane lane, int connecting_only);
+/* pool.c: -1 when the connection could not be made; what waits has failed then. */
+int ar_pool_open_conn(ArPool *pool, ar_lane lane);
+
+/* lease.c */
+int ar_lease_submit(ArPool *pool, ArCommand *command);
+void ar_lease_dispatch(ArPool *pool);
+
 /* pool_events.c: fails every command of the ring with a copy of `reason`. */
 void ar_pool_fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason);
 /* pool_events.c: how connections report to their pool. */
