@@ -6,6 +6,7 @@ redis-py's names are bound here, at import: `redis.asyncio.Redis` looked up late
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import Awaitable, Mapping
 from typing import Any, Callable, TypeVar
@@ -43,9 +44,9 @@ def check_redis_version(version: str) -> None:
 def callback_tables() -> Mapping[str, Mapping[str, Callable[..., Any]]]:
     """redis-py's tables of response callbacks by name; newer versions keep them apart."""
     try:
-        from redis._parsers import response_callbacks as module
+        module = importlib.import_module("redis._parsers.response_callbacks")
     except ImportError:
-        module = helpers  # type: ignore[assignment]
+        module = helpers
     return {
         name: table for name, table in vars(module).items() if name.startswith("_RedisCallbacks")
     }
@@ -89,6 +90,11 @@ async def _guard_awaitable(
         return on_error(key, error)
 
 
+async def _truth_awaitable(awaitable: Awaitable[object]) -> bool:
+    """`_native.truth` for awaitables that are not native commands."""
+    return bool(await awaitable)
+
+
 async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
@@ -118,6 +124,7 @@ def bind() -> None:
         python_client=BaseRedis,
         python_pipeline=BasePipeline,
         guard_awaitable=_guard_awaitable,
+        truth_awaitable=_truth_awaitable,
         resolve_awaitable=_resolve_awaitable,
     )
     if hasattr(os, "register_at_fork"):

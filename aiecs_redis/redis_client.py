@@ -41,7 +41,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError, TimeoutError
 
 from aiecs_redis import settings
-from aiecs_redis._native import guard
+from aiecs_redis._native import guard, truth
 from aiecs_redis._single_flight import SingleFlight
 from aiecs_redis.client import Redis
 
@@ -115,10 +115,6 @@ def _info_failed(_: object, exc: Exception) -> dict[str, Any]:
 
 async def _raising(exc: Exception) -> Any:
     raise exc
-
-
-async def _truth(call: Call[Any]) -> bool:
-    return bool(await call)
 
 
 class _NotInitialized:
@@ -328,8 +324,11 @@ class RedisClient:
             raise TypeError(f"set() got an unexpected keyword argument {unknown!r}")
         try:
             client = self._client or _NO_CLIENT
-            call = client.set(key, value, ex=ex, nx=nx, **options)
-            return guard(call if options.get("get") else _truth(call), _set_failed, key)
+            if options:
+                call = client.set(key, value, ex=ex, nx=nx, **options)
+                return guard(call if options.get("get") else truth(call), _set_failed, key)
+            call = client.set(key, value, ex=ex, nx=True) if nx else client.set(key, value, ex=ex)
+            return guard(truth(call), _set_failed, key)
         except Exception as exc:
             return guard(_raising(exc), _set_failed, key)
 
@@ -419,7 +418,7 @@ class RedisClient:
             if mapping is None:
                 if value is not None and key is not None:
                     return client.hset(name, key, value)  # type: ignore[no-any-return]
-                if value is not None or not isinstance(key, Mapping):
+                if value is not None or not (type(key) is dict or isinstance(key, Mapping)):
                     raise ValueError(
                         "Either provide (key, value) or mapping parameter:"
                         " hset(name, key, value) or hset(name, mapping)"
@@ -468,7 +467,7 @@ class RedisClient:
         Raises redis.exceptions.RedisError when awaited, as redis-py.
         """
         try:
-            return _truth((self._client or _NO_CLIENT).exists(name))
+            return truth((self._client or _NO_CLIENT).exists(name))
         except Exception as exc:
             return _raising(exc)
 

@@ -56,6 +56,7 @@ ar_command_move(ArCommand *command)
     moved->timeout = command->timeout;
     moved->properties = command->properties;
     moved->raw = command->raw;
+    moved->as_bool = command->as_bool;
     moved->argc = command->argc;
     if (command->argv == command->inline_argv) {
         memcpy(moved->inline_argv, command->inline_argv, sizeof(moved->inline_argv));
@@ -298,6 +299,9 @@ static void
 finish(ArCommand *command, ar_status status, PyObject *result)
 {
     Py_INCREF(command);
+    if (status == AR_DONE && command->as_bool) {
+        Py_SETREF(result, PyBool_FromLong(PyObject_IsTrue(result) == 1));
+    }
     command->status = status;
     Py_XSETREF(command->result, result);
     command->unretrieved = status == AR_FAILED;

@@ -76,6 +76,7 @@ typedef struct ArCommand {
     uint8_t unretrieved; /* failed, and nobody has looked */
     uint8_t properties;  /* AR_REPLAYABLE ... */
     uint8_t attempts;    /* times its bytes were given to a connection */
+    uint8_t as_bool;     /* the result is the truth of the reply */
     uint8_t raw;         /* of a batch: replies are not converted */
 } ArCommand;
 

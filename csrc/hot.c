@@ -177,7 +177,7 @@ read_set_option(set_options *options, PyObject *name, PyObject *value)
                          : PyUnicode_CompareWithASCIIString(name, "px") == 0 ? &options->px
                                                                              : NULL;
     if (seconds != NULL) {
-        if (value != Py_None && !PyLong_CheckExact(value)) {
+        if (*seconds != NULL || (value != Py_None && !PyLong_CheckExact(value))) {
             return -1;
         }
         *seconds = value != Py_None ? value : NULL;
@@ -198,11 +198,18 @@ shape_set_options(const hot_call *call)
 {
     set_options options = {0};
     Py_ssize_t keywords = call->kwnames != NULL ? PyTuple_GET_SIZE(call->kwnames) : 0;
-    if (call->nargs != 2) {
+    if (call->nargs < 2 || call->nargs > 3) {
         return fall_back(call);
     }
+    if (call->nargs == 3 && call->args[2] != Py_None) {
+        if (!PyLong_CheckExact(call->args[2])) {
+            return fall_back(call);
+        }
+        options.ex = call->args[2];
+    }
     for (Py_ssize_t i = 0; i < keywords; i++) {
-        if (read_set_option(&options, PyTuple_GET_ITEM(call->kwnames, i), call->args[2 + i]) < 0) {
+        if (read_set_option(&options, PyTuple_GET_ITEM(call->kwnames, i),
+                            call->args[call->nargs + i]) < 0) {
             return fall_back(call);
         }
     }

@@ -100,6 +100,20 @@ module_guard(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return Py_NewRef(args[0]);
 }
 
+PyDoc_STRVAR(truth_doc, "truth($module, awaitable, /)\n--\n\n"
+                        "The awaitable with bool() of its result as its result.");
+
+static PyObject *
+module_truth(PyObject *module, PyObject *awaitable)
+{
+    ar_state *state = state_of(module);
+    if (!Py_IS_TYPE(awaitable, state->CommandType)) {
+        return PyObject_CallOneArg(state->truth_awaitable, awaitable);
+    }
+    ((ArCommand *)awaitable)->as_bool = 1;
+    return Py_NewRef(awaitable);
+}
+
 PyDoc_STRVAR(after_fork_doc,
              "after_fork($module, /)\n--\n\n"
              "To be called in the child after os.fork(): connections of the parent\n"
@@ -118,6 +132,7 @@ static PyMethodDef module_methods[] = {
     {"encode", (PyCFunction)(void (*)(void))module_encode, METH_VARARGS | METH_KEYWORDS,
      encode_doc},
     {"guard", (PyCFunction)(void (*)(void))module_guard, METH_FASTCALL, guard_doc},
+    {"truth", module_truth, METH_O, truth_doc},
     {"after_fork", module_after_fork, METH_NOARGS, after_fork_doc},
     {NULL},
 };

@@ -28,6 +28,7 @@
     X(PyObject, converters)                                                                        \
     X(PyObject, python_client)                                                                     \
     X(PyObject, python_pipeline)                                                                   \
+    X(PyObject, truth_awaitable)                                                                   \
     X(PyObject, guard_awaitable)                                                                   \
     X(PyObject, resolve_awaitable)
 
