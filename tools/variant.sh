@@ -23,14 +23,15 @@ if [ "$mode" != asan ]; then
 fi
 
 # The interpreter is not instrumented: the runtime has to come first, pymalloc would hide overruns,
-# and what CPython leaves behind at exit is not ours. Reports go to files, as pytest swallows the
-# standard error of a process that dies, and a subprocess' report may go unseen.
+# and what CPython leaves behind at exit is not ours. Reports go to files, as a subprocess' report
+# may go unseen; pytest must not swallow those that reach standard error all the same.
 reports=$tree/sanitizer-report
 rm -f "$reports".*
 status=0
-env LD_PRELOAD="$(${CC:-gcc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+env PYTEST_ADDOPTS="--capture=sys ${PYTEST_ADDOPTS:-}" \
+    LD_PRELOAD="$(${CC:-gcc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
     ASAN_OPTIONS="detect_leaks=0:log_path=$reports:${ASAN_OPTIONS:-}" \
-    UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports:${UBSAN_OPTIONS:-}" "$@" || status=$?
+    UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}" "$@" || status=$?
 for report in "$reports".*; do
     [ -f "$report" ] || continue
     cat "$report" >&2
