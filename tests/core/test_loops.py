@@ -1,0 +1,306 @@
+"""One client, several event loops: one after the other, in threads, and on both sides of a fork."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+from redis.exceptions import ConnectionError, RedisError
+
+
+def test_a_second_asyncio_run(native, port, admin):
+    client = native(port=port)
+    for n in range(1, 6):
+        assert asyncio.run(client.incr("n")) == n
+
+
+def test_a_second_asyncio_run_without_warnings(native, port, admin):
+    client = native(port=port)
+
+    async def use():
+        await asyncio.gather(*(client.incr("n") for _ in range(10)))
+        asyncio.ensure_future(client.blpop("list", 30))
+        await client.ping()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            asyncio.run(use())
+            gc.collect()
+    assert admin.get("n") == "30"
+
+
+def test_loops_by_turns(run, connect_native, admin):
+    """Two loops of one thread, neither closed: each keeps its connection."""
+    client = connect_native()
+    loops = [run.new_loop(), run.new_loop()]
+    identities = [loop.run_until_complete(client.client_id()) for loop in loops]
+    assert identities[0] != identities[1]
+    for _ in range(3):
+        for loop, identity in zip(loops, identities):
+            assert loop.run_until_complete(client.client_id()) == identity
+    for loop in loops:
+        loop.run_until_complete(client.aclose())
+    for loop in loops:
+        run.finish(loop)
+
+
+def test_a_loop_closed_with_commands_pending(run, connect_native, blocked, admin):
+    client = connect_native()
+
+    async def leave():
+        await client.ping()
+        asyncio.ensure_future(client.blpop("list", 30))
+        asyncio.create_task(client.blpop("list", 30))
+        await blocked(2)
+
+    loop = run.new_loop()
+    run.on(loop, leave())
+    run.finish(loop)
+    gc.collect()
+
+    async def again():
+        assert await client.ping()
+        await blocked(0)
+        await client.aclose()
+
+    run(again)
+
+
+def test_a_loop_closed_while_connecting(run, connect_native, core_server, admin):
+    client = connect_native()
+
+    async def leave():
+        asyncio.ensure_future(client.ping())
+        await asyncio.sleep(0.005)
+
+    loop = run.new_loop()
+    core_server.pause()
+    try:
+        run.on(loop, leave())
+        run.finish(loop)
+    finally:
+        core_server.resume()
+
+    async def again():
+        assert await client.ping()
+        await client.aclose()
+
+    run(again)
+
+
+def test_a_command_of_one_loop_in_another(run, connect_native, admin):
+    """A future belongs to its loop, as asyncio's own do."""
+    client = connect_native()
+    loop, other = run.new_loop(), run.new_loop()
+
+    async def start():
+        return asyncio.ensure_future(client.incr("n"))
+
+    async def use(future):
+        return await future
+
+    future = loop.run_until_complete(start())
+    with pytest.raises((RuntimeError, ValueError)):
+        run.on(other, use(future))
+    assert run.on(loop, use(future)) == 1
+    loop.run_until_complete(client.aclose())
+    run.finish(loop)
+    run.finish(other)
+
+
+def test_a_closed_loop_fails_as_asyncio_does(run, connect_native, admin):
+    client = connect_native()
+    loop = run.new_loop()
+    assert loop.run_until_complete(client.ping())
+    run.finish(loop)
+    command = client.ping()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.run_until_complete(command)
+    command.close()
+
+
+def test_two_loops_in_two_threads(run_plain, native, port, admin):
+    client = native(port=port)
+    failures = []
+
+    async def use(name):
+        for n in range(200):
+            texts = [f"{name}-{n}-{m}" for m in range(5)]
+            values = await asyncio.gather(*map(client.echo, texts))
+            assert values == [text.encode() for text in texts]
+            await client.incr("n")
+
+    def thread(name):
+        loop = run_plain.new_loop()
+        try:
+            loop.run_until_complete(use(name))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            loop.close()
+
+    threads = [threading.Thread(target=thread, args=(name,)) for name in "ab"]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    assert not failures
+    assert admin.get("n") == "400"
+
+
+def test_closing_in_one_thread_reaches_the_others(run_plain, native, port, blocked, admin):
+    """Their pending commands fail at once, though their loops sleep; then they connect again."""
+    client = native(port=port)
+    results = []
+
+    async def other():
+        try:
+            await asyncio.wait_for(client.blpop("list", 30), 10)
+        except ConnectionError:
+            results.append("told")
+        results.append(await client.echo("again"))
+        await client.aclose()
+
+    worker = threading.Thread(target=lambda: run_plain.new_loop().run_until_complete(other()))
+
+    async def here():
+        await client.ping()
+        worker.start()
+        await blocked(1)
+        await client.aclose()
+
+    run_plain(here)
+    worker.join(15)
+    assert results == ["told", b"again"]
+
+
+def test_a_thread_that_ends_without_closing(native, port, admin):
+    client = native(port=port)
+    for n in range(1, 6):
+        worker = threading.Thread(target=lambda: asyncio.run(client.incr("n")))
+        worker.start()
+        worker.join(10)
+        assert asyncio.run(client.get("n")) == str(n).encode()
+    gc.collect()
+
+
+def isolated(script, port, *options):
+    """Run a script of tests/core/isolated; what it prints, and what it complains of."""
+    import aiecs_redis
+
+    path = os.path.join(os.path.dirname(__file__), "isolated", script)
+    package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
+    environment = {**os.environ, "PYTHONPATH": package}
+    return subprocess.run(
+        [sys.executable, *options, path, str(port)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+def test_fork_in_the_middle(native, port, admin):
+    done = isolated("fork.py", port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "child fine\nparent fine\n", "")
+
+
+# --- closing ---
+
+
+def test_use_after_close_connects_again(case, admin):
+    async def main(client):
+        await client.ping()
+        await client.aclose()
+        assert await client.ping()
+        await client.aclose()
+        await client.aclose()
+
+    case(main)
+
+
+def test_close_before_use(run, connect, admin):
+    async def main():
+        client = connect()
+        await client.aclose()
+        async with connect():
+            pass
+
+    run(main)
+
+
+def test_close_disconnects(native_case, admin):
+    async def main(client):
+        await client.ping()
+        assert admin.info("clients")["connected_clients"] == 2
+        await client.aclose()
+        for _ in range(1000):
+            if admin.info("clients")["connected_clients"] == 1:
+                break
+            await asyncio.sleep(0.001)
+        assert admin.info("clients")["connected_clients"] == 1
+
+    native_case(main)
+
+
+def test_close_fails_what_is_pending(native_case, blocked, admin):
+    async def main(client):
+        pending = [asyncio.ensure_future(client.blpop("list", 30)) for _ in range(2)]
+        await blocked(2)
+        pending.append(asyncio.ensure_future(client.echo("x")))
+        await asyncio.sleep(0)
+        await client.aclose()
+        results = await asyncio.gather(*pending, return_exceptions=True)
+        assert all(isinstance(result, ConnectionError) for result in results[:2])
+        assert isinstance(results[2], ConnectionError) or results[2] == b"x"
+
+    native_case(main)
+
+
+def test_concurrent_closes(case, admin):
+    async def main(client):
+        await client.ping()
+        await asyncio.gather(*(client.aclose() for _ in range(5)), return_exceptions=False)
+        assert await client.ping()
+
+    case(main)
+
+
+def test_dropping_the_client_disconnects(run, connect_native, admin):
+    async def main():
+        client = connect_native()
+        await client.ping()
+        del client
+        await asyncio.sleep(0)
+        gc.collect()
+        for _ in range(1000):
+            if admin.info("clients")["connected_clients"] == 1:
+                break
+            await asyncio.sleep(0.001)
+        assert admin.info("clients")["connected_clients"] == 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(main)
+
+
+def test_a_dropped_client_answers_what_it_was_asked(run, connect_native, admin):
+    """Or fails it: but a caller never waits for ever."""
+
+    async def main():
+        future = asyncio.ensure_future(connect_native().echo("x"))
+        gc.collect()
+        try:
+            assert await asyncio.wait_for(future, 5) == b"x"
+        except RedisError:
+            pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(main)
