@@ -406,9 +406,10 @@ def check(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     if config is None:
         return {}
-    if not isinstance(config, Mapping):
-        hint = ", as {'url': ...}" if isinstance(config, str) else ""
-        raise TypeError(f"config must be a dictionary of settings{hint}, not {type(config)}")
+    given: object = config  # not every caller has a type checker
+    if not isinstance(given, Mapping):
+        hint = ", as {'url': ...}" if isinstance(given, str) else ""
+        raise TypeError(f"config must be a dictionary of settings{hint}, not {type(given)}")
     found: dict[str, Any] = {}
     for key, value in config.items():
         if not isinstance(key, str) or key not in KEYS:
