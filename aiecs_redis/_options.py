@@ -6,10 +6,12 @@ and read, so that defaults and conversions are those of the version installed.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import Any, Callable
 
+import redis.exceptions
 from redis.asyncio.connection import (
     AbstractConnection,
     BlockingConnectionPool,
@@ -32,6 +34,8 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 
 USER_TIMEOUT = 30.0
 """Seconds that sent data may stay unacknowledged (TCP_USER_TIMEOUT)."""
+
+_TIMEOUTS = (redis.exceptions.TimeoutError, socket.timeout, asyncio.TimeoutError)
 
 _NATIVE_CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
 
@@ -74,8 +78,18 @@ def asynchronous_retry(retry: Any) -> Any:
 def explicit_retry(pool: Any) -> bool:
     """Whether the user asked for a retry policy, as opposed to redis-py's default."""
     kwargs = pool.connection_kwargs
-    retry = kwargs.get("retry")
-    return bool(kwargs.get("retry_on_error")) or (retry is not None and retry != DEFAULT_RETRY)
+    retry, errors = kwargs.get("retry"), kwargs.get("retry_on_error")
+    if errors and kwargs.get("retry_on_timeout"):
+        # Each connection that redis-py makes has added these to the pool's own list.
+        errors = [error for error in errors if error not in _TIMEOUTS]
+    return bool(errors) or (retry is not None and retry != DEFAULT_RETRY)
+
+
+def _template(pool: Any) -> Any:
+    kwargs = dict(pool.connection_kwargs)
+    if "retry_on_error" in kwargs:
+        kwargs["retry_on_error"] = list(kwargs["retry_on_error"] or ())
+    return pool.connection_class(**kwargs)
 
 
 def _credentials(template: Any) -> Callable[[], Any] | None:
@@ -140,23 +154,27 @@ def _driver(template: AbstractConnection) -> tuple[str | None, str | None]:
     return name or None, version or None
 
 
-def build_config(
-    pool: Any, *, max_pending_bytes: int | None = None, pool_timeout: float | None = None
-) -> tuple[_native.Config, Retry]:
+def set_own_options(pool: Any, options: dict[str, Any]) -> None:
+    """Keep what redis-py's pools do not know beside the pool's own settings."""
+    pool._aiecs_options = options
+
+
+def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     """The native settings for a pool, and the retry policy of its connections.
 
     Raises:
         redis.exceptions.ConnectionError: a TLS file cannot be read.
     """
-    template: Any = pool.connection_class(**pool.connection_kwargs)
+    template = _template(pool)
     encoder = template.encoder
     retry = template.retry
     explicit = explicit_retry(pool)
     utf8 = encoder.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     strict = encoder.encoding_errors == "strict"
     lib_name, lib_version = _driver(template)
-    if pool_timeout is None:
-        pool_timeout = getattr(pool, "timeout", POOL_TIMEOUT)
+    own: dict[str, Any] = getattr(pool, "_aiecs_options", {})
+    pool_timeout = own.get("pool_timeout", getattr(pool, "timeout", POOL_TIMEOUT))
+    max_pending_bytes = own.get("max_pending_bytes", MAX_PENDING_BYTES)
     where = (
         {"path": template.path}
         if hasattr(template, "path")
@@ -179,7 +197,7 @@ def build_config(
         socket_options=_socket_options(template),
         max_connections=min(int(pool.max_connections), 2**31 - 1),
         pool_timeout=float(pool_timeout or 0),
-        max_pending_bytes=int(max_pending_bytes or MAX_PENDING_BYTES),
+        max_pending_bytes=int(max_pending_bytes),
         tls=_tls(template),
         retries=0 if explicit else int(retry.get_retries()),
         backoff=retry._backoff.compute,

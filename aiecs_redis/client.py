@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
-
-from redis.asyncio.connection import ConnectionPool
+import functools
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiecs_redis import _native, _options
 from aiecs_redis._bind import BaseRedis
@@ -14,6 +13,13 @@ if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
 
     from aiecs_redis.pipeline import Pipeline
+
+    # For type checkers, redis-py's annotations of the hot commands come first.
+    _First = BaseRedis
+    _Second = _native.Client
+else:
+    _First = _native.Client
+    _Second = BaseRedis
 
 __all__ = ["Redis", "StrictRedis"]
 
@@ -24,14 +30,25 @@ _OWN_OPTIONS = ("max_pending_bytes", "pool_timeout")
 
 def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Our own constructor arguments, taken out of those for redis-py, and checked."""
-    own = {name: kwargs.pop(name) for name in _OWN_OPTIONS if kwargs.get(name) is not None}
+    given = {name: kwargs.pop(name, None) for name in _OWN_OPTIONS}
+    own = {name: value for name, value in given.items() if value is not None}
     for name, value in own.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
             raise ValueError(f"{name}={value!r}: give a number greater than 0")
     return own
 
 
-class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
+class _CoroutineExecutor:
+    """A client for redis-py's methods that do more to a reply if it is a coroutine's."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        return await self._client.execute_command(*args, **options)
+
+
+class Redis(_First, _Second):  # type: ignore[misc]
     """redis.asyncio.Redis with its commands on native, multiplexed connections.
 
     Takes every argument of redis.asyncio.Redis, and two of its own:
@@ -56,17 +73,16 @@ class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
             kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
         super().__init__(**kwargs)
         if own:
-            self.connection_pool._aiecs_options = own
+            _options.set_own_options(self.connection_pool, own)
         self._configure()
 
     def _configure(self) -> None:
         """Read the pool's settings anew; connections made by older ones are closed."""
         pool = self.connection_pool
-        self._retry_policy: Optional[Retry] = None
+        self._retry_policy: Retry | None = None
         config = None
         if not self.single_connection_client and _options.is_native_pool(pool):
-            own = getattr(pool, "_aiecs_options", {})
-            config, self._retry_policy = _options.build_config(pool, **own)
+            config, self._retry_policy = _options.build_config(pool)
         self._native_configure(config, config is not None and _options.explicit_retry(pool))
 
     @classmethod
@@ -74,19 +90,18 @@ class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
         cls: type[Self],
         url: str,
         single_connection_client: bool = False,
-        auto_close_connection_pool: Optional[bool] = None,
+        auto_close_connection_pool: bool | None = None,
         **kwargs: Any,
     ) -> Self:
         """A client for redis://, rediss:// or unix:// URLs, as redis.asyncio.Redis.from_url."""
         own = _take_own_options(kwargs)
         if "retry" in kwargs:
             kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
-        pool = ConnectionPool.from_url(url, **kwargs)
-        pool._aiecs_options = own
-        client = cls(connection_pool=pool, single_connection_client=single_connection_client)
-        if auto_close_connection_pool is None:
-            auto_close_connection_pool = True
-        client.auto_close_connection_pool = auto_close_connection_pool
+        make: Any = super().from_url
+        client: Self = make(url, single_connection_client, auto_close_connection_pool, **kwargs)
+        if own:
+            _options.set_own_options(client.connection_pool, own)
+            client._configure()
         return client
 
     async def _retry_execute(self, *args: Any, **options: Any) -> Any:
@@ -116,12 +131,26 @@ class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
             else:
                 del self.response_callbacks[name]
 
+    if TYPE_CHECKING:
+
+        def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]: ...
+
+    else:
+
+        @functools.wraps(BaseRedis.xread)
+        def xread(self, *args: Any, **kwargs: Any) -> Any:
+            return BaseRedis.xread(_CoroutineExecutor(self), *args, **kwargs)
+
+        @functools.wraps(BaseRedis.xreadgroup)
+        def xreadgroup(self, *args: Any, **kwargs: Any) -> Any:
+            return BaseRedis.xreadgroup(_CoroutineExecutor(self), *args, **kwargs)
+
     def set_retry(self, retry: Retry) -> None:
         """Change the retry policy; native connections are made anew with the next command."""
         super().set_retry(_options.asynchronous_retry(retry))
         self._configure()
 
-    def pipeline(self, transaction: bool = True, shard_hint: Optional[str] = None) -> Pipeline:
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """A queue of commands sent in one write, as redis.asyncio.Redis.pipeline."""
         from aiecs_redis.pipeline import Pipeline
 
@@ -133,7 +162,7 @@ class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
             client=self,
         )
 
-    async def aclose(self, close_connection_pool: Optional[bool] = None) -> None:
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the native connections, and the pool as redis.asyncio.Redis.aclose does.
 
         Commands still pending fail with redis.exceptions.ConnectionError; the next one connects
@@ -144,4 +173,3 @@ class Redis(_native.Client, BaseRedis):  # type: ignore[misc]
 
 
 StrictRedis = Redis
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from redis.client import EMPTY_RESPONSE
 from redis.exceptions import ExecAbortError, ResponseError, WatchError
@@ -12,14 +13,21 @@ from aiecs_redis import _native
 from aiecs_redis._bind import BasePipeline
 
 if TYPE_CHECKING:
+    from redis.asyncio.client import CommandStackT
+
     from aiecs_redis.client import Redis
+
+    # For type checkers, redis-py's annotations of the hot commands come first.
+    _First = BasePipeline
+    _Second = _native.Pipeline
+else:
+    _First = _native.Pipeline
+    _Second = BasePipeline
 
 __all__ = ["Pipeline"]
 
-Stack = list[tuple[tuple[Any, ...], dict[str, Any]]] if TYPE_CHECKING else list
 
-
-class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
+class Pipeline(_First, _Second):  # type: ignore[misc]
     """redis.asyncio's Pipeline; with WATCH it works on a connection of its own, as there."""
 
     _queueing_execute_command = BasePipeline.execute_command
@@ -29,8 +37,8 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
         connection_pool: Any,
         response_callbacks: Any,
         transaction: bool,
-        shard_hint: Optional[str],
-        client: Optional[Redis] = None,
+        shard_hint: str | None,
+        client: Redis | None = None,
     ) -> None:
         super().__init__(connection_pool, response_callbacks, transaction, shard_hint)
         self._client = client
@@ -49,7 +57,7 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
         if not self._is_native():
             result: list[Any] = await super().execute(raise_on_error)
             return result
-        stack: Stack = self.command_stack
+        stack: CommandStackT = self.command_stack
         if not stack:
             return []
         try:
@@ -59,9 +67,9 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
                 return await self._run_transaction(stack, raise_on_error)
             return await self._run(stack, raise_on_error)
         finally:
-            await self.reset()
+            await self.reset()  # type: ignore[no-untyped-call]
 
-    async def _send(self, commands: Stack, raw: bool) -> tuple[list[Any], bool, bool]:
+    async def _send(self, commands: CommandStackT, raw: bool) -> tuple[list[Any], bool, bool]:
         client = self._client
         assert client is not None
         if not client._native_retrying:
@@ -87,26 +95,25 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
             if not exists:
                 script.sha = await client.execute_command("SCRIPT LOAD", script.script)
 
-    async def _run(self, stack: Stack, raise_on_error: bool) -> list[Any]:
+    async def _run(self, stack: CommandStackT, raise_on_error: bool) -> list[Any]:
         results, failed, awaitables = await self._send(stack, False)
         if failed:
-            for result in results:
-                if isinstance(result, Exception) and not isinstance(result, ResponseError):
-                    raise result
+            self._raise_connection_error(results)
             if raise_on_error:
                 self.raise_first_error(stack, results)
         if awaitables:
             results = [await r if inspect.isawaitable(r) else r for r in results]
         return results
 
-    async def _run_transaction(self, stack: Stack, raise_on_error: bool) -> list[Any]:
+    async def _run_transaction(self, stack: CommandStackT, raise_on_error: bool) -> list[Any]:
         sent = [command for command in stack if EMPTY_RESPONSE not in command[1]]
         replies, _, _ = await self._send([(("MULTI",), {}), *sent, (("EXEC",), {})], True)
         errors = self._queueing_errors(stack, replies)
         response = replies[-1]
         if isinstance(response, Exception):
-            if isinstance(response, ExecAbortError) and errors:
-                raise errors[0][1] from response
+            refused = [error for _, error in errors if isinstance(error, Exception)]
+            if isinstance(response, ExecAbortError) and refused:
+                raise refused[0] from response
             raise response
         if response is None:
             raise WatchError("Watched variable changed.")
@@ -114,6 +121,7 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
             response.insert(position, error)
         if len(response) != len(stack):
             raise ResponseError("Wrong number of response items from pipeline execution")
+        self._raise_connection_error(response)
         if raise_on_error:
             self.raise_first_error(stack, response)
         return [
@@ -121,7 +129,13 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
             for result, command in zip(response, stack)
         ]
 
-    def _queueing_errors(self, stack: Stack, replies: list[Any]) -> list[tuple[int, Any]]:
+    def _raise_connection_error(self, results: list[Any]) -> None:
+        """Raise what is no answer to a command: LOADING, say, is redis-py's BusyLoadingError."""
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, ResponseError):
+                raise result
+
+    def _queueing_errors(self, stack: CommandStackT, replies: list[Any]) -> list[tuple[int, Any]]:
         """What MULTI and the commands between it and EXEC were refused with."""
         errors: list[tuple[int, Any]] = []
         answers = iter(replies)
@@ -140,9 +154,9 @@ class Pipeline(_native.Pipeline, BasePipeline):  # type: ignore[misc]
                 errors.append((position, answer))
         return errors
 
-    async def _convert(self, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        options.pop("keys", None)
+    async def _convert(self, result: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         if args[0] in self.response_callbacks:
+            options = {name: value for name, value in options.items() if name != "keys"}
             result = self.response_callbacks[args[0]](result, **options)
             if inspect.isawaitable(result):
                 result = await result
