@@ -64,6 +64,7 @@ fmt: ## Format Python and C
 type: ## mypy --strict, and the stubs of _native against the real module
 	@$(SETUP) test dev
 	$(PY) -m mypy
+	$(PY) -m mypy tests/typing
 	$(PY) -m mypy.stubtest aiecs_redis._native
 
 bench: ## Benchmarks against other clients

@@ -134,6 +134,7 @@ class Redis(_First, _Second):  # type: ignore[misc]
     if TYPE_CHECKING:
 
         def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]: ...
+        def client(self: Self) -> Self: ...
 
     else:
 

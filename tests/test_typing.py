@@ -1,0 +1,41 @@
+"""What a type checker sees: the programs in tests/typing, and the stubs against the module."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+pytest.importorskip("mypy")
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.long
+
+
+def run(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(redis.__version__ < "8", reason="the annotations of older redis-py tell less")
+def test_programs() -> None:
+    run("mypy", "tests/typing")
+
+
+def test_package() -> None:
+    run("mypy")
+
+
+def test_stubs() -> None:
+    run("mypy.stubtest", "aiecs_redis._native")
