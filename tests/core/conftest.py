@@ -19,6 +19,12 @@ try:
 except ImportError:
     uvloop = None
 
+
+def pytest_collection_modifyitems(items):
+    """redis-py is the reference: running it in debug mode too would tell nothing, slowly."""
+    items[:] = [item for item in items if "-debug-redis-py" not in item.name]
+
+
 LOOPS = ["asyncio", "asyncio-debug", "uvloop", "uvloop-debug"]
 HANG = 20.0  # seconds after which a test counts as hung
 

@@ -1,0 +1,274 @@
+"""Rules about the source, kept by tests rather than by reviewers."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+SOURCES = sorted(CSRC.glob("*.[ch]"))
+NAMES = [path.name for path in SOURCES]
+
+LINES = 500  # a file beyond this holds more than one concept
+
+pytestmark = pytest.mark.skipif(not SOURCES, reason="the sources are not here")
+
+
+def code(path):
+    """A C file without comments, and with its string literals emptied."""
+    text = path.read_text()
+    pattern = r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
+
+    def blank(match):
+        found = match.group()
+        return found[0] * 2 if found[0] in "\"'" else re.sub(r"[^\n]", " ", found)
+
+    return re.sub(pattern, blank, text, flags=re.DOTALL)
+
+
+def own_includes(path):
+    included = re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.MULTILINE)
+    return [name for name in included if (CSRC / name).exists()]
+
+
+def layers():
+    """The units of ARCHITECTURE.md's table of csrc/, bottom first, each with its files."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    section = text.split("\n## csrc/", 1)[1].split("\n## ", 1)[0]
+    found = []
+    for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE):
+        headers, _, files = row.partition("(")
+        units = re.findall(r"`([\w.]+)`", headers)
+        sources = list(re.findall(r"`(\w+\.c)`", files))
+        found.append((units, sources))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_every_file_says_what_it_is_for(path):
+    first = path.read_text().lstrip()
+    assert first.startswith("/*"), "begin with a comment"
+    purpose = first[2:].split("*/", 1)[0].strip(" *\n")
+    assert len(purpose.split()) >= 4
+
+
+def test_only_libev_c_includes_libev():
+    for path in SOURCES:
+        included = re.findall(r'#\s*include\s+["<](ev\.[ch])[">]', path.read_text())
+        if path.name == "libev.c":
+            assert "ev.c" in included
+        else:
+            assert "ev.c" not in included, path.name
+            assert not included or path.name == "libev.h", path.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_headers_are_guarded(path):
+    if path.suffix == ".h":
+        guard = f"AR_{path.stem.upper()}_H"
+        assert f"#ifndef {guard}\n#define {guard}\n" in path.read_text()
+
+
+def test_the_table_of_layers_is_complete():
+    units = [unit for row, _ in layers() for unit in row]
+    listed = {*units, *(name[:-2] for _, sources in layers() for name in sources)}
+    assert len(units) == len(set(units))
+    assert {path.stem for path in SOURCES} == listed
+
+
+def test_includes_point_strictly_down():
+    level = {}
+    for number, (units, sources) in enumerate(layers()):
+        for position, unit in enumerate(units):
+            level[unit] = (number, position)
+        for name in sources:  # parts of the row's last unit
+            level.setdefault(name[:-2], (number, len(units)))
+    for path in SOURCES:
+        if path.name == "module.c":  # at the very end: it chains the set-ups
+            continue
+        for name in own_includes(path):
+            below = level[name[:-2]]
+            if path.suffix == ".c":
+                assert below <= level[path.stem], f"{path.name} includes {name}"
+            else:
+                assert below < level[path.stem], f"{path.name} includes {name}"
+
+
+# CPython and hiredis take pointers to tables without const, which nobody writes to; the number of
+# forks is counted by a handler of pthread_atfork(), which is handed nothing.
+MUTABLE = re.compile(
+    r"PyMethodDef|PyGetSetDef|PyMemberDef|PyType_Slot|PyType_Spec|PyModuleDef(_Slot)?"
+    r"|redisReplyObjectFunctions|char \*keywords\[\]|unsigned process_generation"
+)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_no_mutable_globals(path):
+    """Two interpreters, or two threads, must not meet in one: state belongs to the module."""
+    text = code(path)
+    depth, found = 0, []
+    for line in text.splitlines():
+        declares = depth == 0 or re.match(r"\s+static\b", line)
+        if declares and re.match(r"\s*(static\s+)?[A-Za-z_][\w\s*\[\]]*[\w\]]\s*(=|;)", line):
+            if not re.match(r"\s*(typedef|extern|struct\s+\w+\s*;|enum|return|goto|#)", line):
+                found.append(line.strip())
+        depth += line.count("{") - line.count("}")
+    allowed = (line for line in found if not MUTABLE.search(line) and "const" not in line)
+    # prototypes and members end in `)`, `{` or follow an open brace: what is left is a variable
+    assert [line for line in allowed if "(" not in line.split("=")[0]] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_names_that_cross_files_say_whose_they_are(path):
+    """Only names that begin with ar_, and module init, are visible to the linker."""
+    if path.suffix == ".h":
+        return
+    text = code(path)
+    definitions = re.findall(
+        r"^(?!static)[A-Za-z_][\w *]*\n(\w+)\([^;]*?\)\n\{", text, re.MULTILINE
+    )
+    lines = text.splitlines()
+    for name in definitions:
+        number = next(n for n, line in enumerate(lines) if line.startswith(f"{name}("))
+        if "static" not in lines[number - 1]:
+            assert name.startswith(("ar_", "PyInit_")), name
+
+
+def test_the_table_of_commands_is_sorted():
+    """It is searched by bisection."""
+    text = (CSRC / "lanes.c").read_text()
+    table = text.split("table[] = {", 1)[1].split("\n};", 1)[0]
+    names = re.findall(r'^\s*(?:\w+\(|\{)"([A-Z_ -]+)"', table, re.MULTILINE)
+    assert len(names) > 100
+    assert names == sorted(set(names))
+
+
+# Writes whose repetition leaves another state, or another meaning: never to be sent twice unasked.
+ONCE = [
+    "APPEND",
+    "BITFIELD",
+    "COPY",
+    "DECR",
+    "DECRBY",
+    "EVAL",
+    "EVALSHA",
+    "EXEC",
+    "FCALL",
+    "FLUSHALL",
+    "FLUSHDB",
+    "GETDEL",
+    "GETEX",
+    "GETSET",
+    "HINCRBY",
+    "HINCRBYFLOAT",
+    "HSETNX",
+    "INCR",
+    "INCRBY",
+    "INCRBYFLOAT",
+    "LINSERT",
+    "LMOVE",
+    "LMPOP",
+    "LPOP",
+    "LPUSH",
+    "LPUSHX",
+    "LREM",
+    "LTRIM",
+    "MOVE",
+    "MSETNX",
+    "PUBLISH",
+    "RENAME",
+    "RENAMENX",
+    "RESTORE",
+    "RPOP",
+    "RPOPLPUSH",
+    "RPUSH",
+    "RPUSHX",
+    "SETNX",
+    "SINTERSTORE",
+    "SMOVE",
+    "SORT",
+    "SPOP",
+    "SPUBLISH",
+    "XACK",
+    "XADD",
+    "XAUTOCLAIM",
+    "XCLAIM",
+    "XREADGROUP",
+    "XTRIM",
+    "ZADD",
+    "ZINCRBY",
+    "ZMPOP",
+    "ZPOPMAX",
+    "ZPOPMIN",
+]
+
+
+def test_what_is_not_repeatable_is_not_listed_as_such():
+    text = (CSRC / "lanes.c").read_text()
+    repeatable = set(re.findall(r'(?:READ|SAME)\("([A-Z_ -]+)"', text))
+    assert sorted(repeatable & set(ONCE)) == []
+
+
+# --- the whole tree ---
+
+
+def tracked():
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+# Put together here, so that this file does not find itself.
+LOCAL = re.compile(
+    "|".join(
+        [
+            r"(?<![\w.$}/])/" + r"(?:home|Users|work|root)/\w",
+            r"/tmp/" + r"[\w.-]+",
+            r"(?:pypi|files\.pythonhosted|pythonhosted)" + r"\.org",
+            r"(?:index|extra-index)-url\s*[= ]\s*http",
+            r"https?://[\w.-]*(?:artifactory|nexus|devpi|jfrog)",
+        ]
+    )
+)
+
+
+def test_no_local_paths_and_no_package_hosts():
+    found = []
+    for path in tracked():
+        if path == Path(__file__).resolve():
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if LOCAL.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
+    assert found == []
+
+
+def test_no_binary_and_no_vendored_source_is_committed():
+    for path in tracked():
+        name = path.relative_to(ROOT).as_posix()
+        assert not name.startswith(("vendored/", "build/", ".venv/")), name
+        assert path.suffix not in {".so", ".o", ".pyc", ".whl", ".gz"}, name
+        assert os.path.getsize(path) < 1_000_000, name
+
+
+PYTHON = sorted((ROOT / "aiecs_redis").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=[path.name for path in PYTHON])
+def test_python_modules_are_short_and_documented(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 2 * LINES
+    assert re.match(r'(#!.*\n)?r?"""\S', text)
