@@ -166,9 +166,12 @@ coroutine_get_false(ArCommand *Py_UNUSED(self), void *Py_UNUSED(closure))
 
 static PyMethodDef coroutine_methods[] = {
     {"__await__", (PyCFunction)coroutine_await_method, METH_NOARGS, NULL},
-    {"send", (PyCFunction)coroutine_send, METH_O, NULL},
-    {"throw", (PyCFunction)coroutine_throw, METH_VARARGS, NULL},
-    {"close", (PyCFunction)coroutine_close, METH_NOARGS, NULL},
+    {"send", (PyCFunction)coroutine_send, METH_O,
+     "send($self, value, /)\n--\n\nStart, or resume, as a coroutine's send()."},
+    {"throw", (PyCFunction)coroutine_throw, METH_VARARGS,
+     "throw($self, typ, val=None, tb=None, /)\n--\n\nGive the command up, and raise."},
+    {"close", (PyCFunction)coroutine_close, METH_NOARGS,
+     "close($self, /)\n--\n\nGive the command up."},
     {NULL},
 };
 

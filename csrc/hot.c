@@ -298,7 +298,7 @@ HOT_COMMANDS(X)
 static PyMethodDef hot_methods[] = {
 #define X(method, command, shape, count, properties)                                               \
     {#method, (PyCFunction)(void (*)(void))hot_##method, METH_FASTCALL | METH_KEYWORDS,            \
-     "redis-py's " #method "(), natively."},
+     #method "($self, /, *args, **kwargs)\n--\n\nredis-py's " #method "(), natively."},
     HOT_COMMANDS(X)
 #undef X
         {NULL},
