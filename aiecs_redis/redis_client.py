@@ -25,7 +25,6 @@ the connection. As with any coroutine, nothing is sent before it is awaited or s
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import sys
@@ -36,19 +35,18 @@ from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict, TypeVar, Union, overload
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError, TimeoutError
 
 from aiecs_redis import settings
 from aiecs_redis._native import guard, truth
+from aiecs_redis._opening import open_redis, test_connection
 from aiecs_redis._single_flight import SingleFlight
-from aiecs_redis.client import Redis
 
 if TYPE_CHECKING:
     import datetime
 
     from typing_extensions import Unpack
+
+    from aiecs_redis.client import Redis
 
 __all__ = [
     "RedisClient",
@@ -127,45 +125,6 @@ class _NotInitialized:
 _NO_CLIENT: Any = _NotInitialized()
 
 
-def _say_where(exc: RedisError, where: str) -> None:
-    # redis-py names the server when it refuses, not when it times out or rejects the password.
-    text = str(exc)
-    if where.rpartition("/")[0] not in text and len(exc.args) < 2:
-        exc.args = (f"{text} ({where})",)
-
-
-class _Reconnect(Retry):
-    """How often and how fast the core tries to connect: as AIECS asks for, three times more.
-
-    Equal to redis-py's default policy, so that it does not count as one the user asked for:
-    what was sent on a connection that is lost is sent again only where that changes nothing.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(ExponentialBackoff(), 3)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Retry)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
-
-def _connectable(arguments: dict[str, Any]) -> Redis:
-    if "connection_pool" in arguments:
-        return Redis(**arguments)
-    own_policy = any(arguments.get(key) for key in ("retry", "retry_on_error"))
-    retry_on_timeout = arguments.pop("retry_on_timeout")
-    client = Redis(**arguments if own_policy else {**arguments, "retry": _Reconnect()})
-    # Not through the constructor: it only warns that redis-py retries anyway.
-    made = client.connection_pool.connection_kwargs
-    made["retry_on_timeout"] = retry_on_timeout
-    if not made.get("retry_on_error"):
-        made.pop("retry_on_error", None)  # a list of the pool's that every connection would extend
-    client._configure()
-    return client
-
-
 # ------------------------------------------------------------------ the client
 
 
@@ -219,16 +178,9 @@ class RedisClient:
     async def _open(self) -> None:
         try:
             if self._client is not None:
-                await self._test(self._client, self._where)
+                await test_connection(self._client, self._where)
                 return
-            arguments = settings.load(self._config)
-            where = settings.location(arguments)
-            client = _connectable(arguments)
-            try:
-                await self._test(client, where)
-            except BaseException:
-                await client.aclose()
-                raise
+            client, where = await open_redis(self._config)
         except Exception as exc:
             logger.error("Failed to initialize Redis client: %s", exc)
             raise
@@ -240,20 +192,6 @@ class RedisClient:
             logger.info("Redis client initialized successfully: %s", where)
         else:  # another event loop was faster
             await client.aclose()
-
-    @staticmethod
-    async def _test(client: Any, where: str) -> None:
-        limits = client.connection_pool.connection_kwargs
-        patience = [limits.get(key) for key in ("socket_connect_timeout", "socket_timeout")]
-        # A host that swallows packets is given one attempt, not several.
-        limit = None if None in patience else max(patience) + 1
-        try:
-            await asyncio.wait_for(client.ping(), limit)
-        except asyncio.TimeoutError:
-            raise TimeoutError(f"Timeout connecting to server ({where})") from None
-        except RedisError as exc:
-            _say_where(exc, where)
-            raise
 
     async def get_client(self) -> Redis:
         """Return the `redis.asyncio.Redis` (our subclass of it) underneath.

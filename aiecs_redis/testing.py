@@ -4,8 +4,8 @@
         client = aiecs_redis.Redis(**server.kwargs)
 
 `RedisServer` starts `redis-server` on a free loopback port in a temporary folder and stops
-what it started, by process id, at the latest when the interpreter exits. `FaultProxy` stands
-between a client and a server: latency, bytes in small pieces, stalls and cuts.
+what it started, by process id, at the latest when the interpreter exits or dies. `FaultProxy`
+stands between a client and a server: latency, bytes in small pieces, stalls and cuts.
 
 Needs the programs redis-server and redis-cli (Debian packages redis-server, redis-tools), and
 openssl for TLS. Everything here is synchronous, and may be used with an event loop running.
@@ -33,6 +33,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aiecs_redis import settings
+from aiecs_redis._certificates import Certificates, ServerError, program
 from aiecs_redis._fault_proxy import FaultProxy, Flow
 
 __all__ = [
@@ -50,87 +51,11 @@ __all__ = [
 ConfigValue = Union[str, int, bool, "list[str]"]
 
 
-class ServerError(RuntimeError):
-    """A local server could not be started, stopped or asked; the text says why."""
-
-
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on at the moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise ServerError(
-            f"{name} is not installed: on Debian and Ubuntu, apt-get install {package}"
-        )
-    return found
-
-
-# ---------------------------------------------------------------- certificates
-
-
-class Certificates:
-    """A certificate authority, and certificates signed by it, made with the openssl command.
-
-    Each is a pair of PEM files in the folder, `<name>.crt` and `<name>.key`: `ca`, `server`
-    (for localhost, 127.0.0.1 and ::1), `client`, `wrong-host` (for wrong.example only), and
-    `stranger`, another authority, which signed none of them. Valid for two days.
-
-    Raises:
-        ServerError: openssl is not installed, or fails.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._openssl = _program("openssl", "openssl")
-        for authority in ("ca", "stranger"):
-            extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign"
-            self._make(authority, f"{extensions}\nsubjectKeyIdentifier=hash", None)
-        leaf = "basicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid"
-        local = "DNS:localhost,IP:127.0.0.1,IP:::1"
-        for name, usage, host in (
-            ("server", "serverAuth", local),
-            ("wrong-host", "serverAuth", "DNS:wrong.example"),
-            ("client", "clientAuth", "DNS:client.example"),
-        ):
-            self._make(name, f"{leaf}\nextendedKeyUsage={usage}\nsubjectAltName={host}", "ca")
-
-    def certificate(self, name: str) -> str:
-        """Return the path of a certificate (PEM)."""
-        return str(self.folder / f"{name}.crt")
-
-    def key(self, name: str) -> str:
-        """Return the path of a private key (PEM, not encrypted)."""
-        return str(self.folder / f"{name}.key")
-
-    def _make(self, name: str, extensions: str, signer: str | None) -> None:
-        request = self.folder / f"{name}.csr"
-        config = self.folder / f"{name}.cnf"
-        config.write_text(
-            f"[req]\nprompt=no\ndistinguished_name=dn\n[dn]\nCN=aiecs-redis test {name}\n"
-            f"[ext]\n{extensions}\n"
-        )
-        self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key(name))
-        self._run("req", "-new", "-config", config, "-key", self.key(name), "-out", request)
-        if signer is None:
-            signing: list[Any] = ["-signkey", self.key(name)]
-        else:
-            signing = ["-CA", self.certificate(signer), "-CAkey", self.key(signer)]
-            signing += ["-CAcreateserial"]
-        self._run(
-            *("x509", "-req", "-in", request, *signing, "-days", "2", "-sha256"),
-            *("-extfile", config, "-extensions", "ext", "-out", self.certificate(name)),
-        )
-
-    def _run(self, *arguments: Any) -> None:
-        command = [self._openssl, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-        if done.returncode:
-            raise ServerError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")
 
 
 # -------------------------------------------------------------------- a server
@@ -181,7 +106,7 @@ class Server:
             ServerError: redis-cli is missing, or the server answered with an error.
         """
         known = self.kwargs
-        command = [_program("redis-cli", "redis-tools"), "-e", "-n", str(known.get("db", 0))]
+        command = [program("redis-cli", "redis-tools"), "-e", "-n", str(known.get("db", 0))]
         if "unix_socket_path" in known:
             command += ["-s", known["unix_socket_path"]]
         else:
@@ -288,6 +213,7 @@ class RedisServer(Server):
         self._any_port = port is None
         self._executable = executable
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RedisServer:
         return self.start()
@@ -333,7 +259,7 @@ class RedisServer(Server):
         """
         if self.pid is not None:
             return self
-        executable = self._executable or _program("redis-server", "redis-server")
+        executable = self._executable or program("redis-server", "redis-server")
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="aiecs-redis-"))
         if self.tls and self.certificates is None:
@@ -398,6 +324,12 @@ class RedisServer(Server):
         return pid
 
     def _end(self, number: signal.Signals) -> None:
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.kill()
+            watchdog.wait()
+            assert watchdog.stdin is not None
+            watchdog.stdin.close()
         process, self._process = self._process, None
         if process is None:
             return
@@ -426,10 +358,18 @@ class RedisServer(Server):
                 cwd=folder,
                 start_new_session=True,  # Ctrl-C is for us, not for the server
             )
+        # Should this interpreter be killed, the shell sees the end of its standard input.
+        self._watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", 'read _; kill -9 "$0"; rm -rf "$1"', str(self._process.pid), folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + 20
         while not self._answers():
             if self._process.poll() is not None:
-                self._process = None
+                self._end(signal.SIGKILL)
                 raise ServerError(f"redis-server does not start: {self._last_words(log)}")
             if time.monotonic() > deadline:
                 self._end(signal.SIGKILL)

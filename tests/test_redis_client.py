@@ -25,10 +25,11 @@ from redis.exceptions import (
 )
 
 import aiecs_redis
+from aiecs_redis import OutcomeUnknownError
 from aiecs_redis import redis_client as module
 from aiecs_redis._single_flight import SingleFlight
 from aiecs_redis.redis_client import RedisClient
-from aiecs_redis.testing import free_port
+from aiecs_redis.testing import FaultProxy, free_port
 
 LOGGER = "aiecs_redis.redis_client"
 NOT_INITIALIZED = "Redis client not initialized. Call initialize() first."
@@ -239,7 +240,8 @@ async def test_ping_info_and_connection_info(client, admin):
 
 
 async def test_values_of_info_are_those_of_redis_py(client, server):
-    theirs = await redis.asyncio.Redis(**server.kwargs).info()
+    async with redis.asyncio.Redis(**server.kwargs) as reference:
+        theirs = await reference.info()
     ours = await client.info()
     assert ours.keys() == theirs.keys()
     assert {k: type(v) for k, v in ours.items()} == {k: type(v) for k, v in theirs.items()}
@@ -501,7 +503,6 @@ async def test_an_error_of_the_server_is_logged_or_passes_through(client, admin,
         (("key-1", {"a": 1}), {}),
         (("key-1", True), {}),
         (("key-1", "v"), {"ex": "soon"}),
-        (("key-1", "v"), {"ex": 1, "px": 1}),
         (("key-1", "v"), {"nx": True, "xx": True}),
     ],
 )
@@ -552,9 +553,78 @@ async def test_a_client_put_in_its_place_by_a_test_is_used(client, monkeypatch, 
     assert said() == [("ERROR", "Redis delete failed: no")]
 
 
+@pytest.fixture
+async def through_proxy(start_server):
+    """A client, and the proxy between it and its server."""
+    server = start_server()
+    with FaultProxy(server.host, server.port) as proxy:
+        client = RedisClient({**server.kwargs, **proxy.kwargs})
+        await client.initialize()
+        yield client, proxy, server
+        await client.close()
+
+
+@pytest.mark.both_loops
+async def test_a_read_on_a_connection_that_is_lost_is_repeated(through_proxy, said):
+    client, proxy, _ = through_proxy
+    await client.set("k", "v")
+    said()
+    proxy.to_client.cut_after = 1
+    assert await client.get("k") == "v"
+    proxy.cut()
+    assert await asyncio.gather(*(client.get("k") for _ in range(20))) == ["v"] * 20
+    assert proxy.connections == 3
+    assert said() == []
+
+
+@pytest.mark.both_loops
+async def test_an_increment_on_a_connection_that_is_lost_is_not_repeated(through_proxy):
+    client, proxy, server = through_proxy
+    proxy.to_client.cut_after = 1
+    with pytest.raises(OutcomeUnknownError):
+        await client.hincrby("h", "n")
+    assert server.cli("HGET", "h", "n") == "1"
+    assert await client.hincrby("h", "n") == 2
+
+
+@pytest.mark.both_loops
+async def test_a_lock_on_a_connection_that_is_lost_is_not_repeated(through_proxy, said):
+    client, proxy, server = through_proxy
+    said()
+    proxy.to_client.cut_after = 1
+    assert await client.set("lock", "me", nx=True) is False
+    assert server.cli("GET", "lock") == "me"  # set nevertheless: the log says that none knows
+    [(_, text)] = said()
+    assert text.startswith("Redis set failed for key lock: ")
+
+
+@pytest.mark.both_loops
+async def test_a_server_that_is_started_anew_is_found_again(through_proxy, said):
+    client, _, server = through_proxy
+    server.restart()
+    said()
+    assert await client.set("k", "v") is True
+    assert said() == []
+
+
+async def test_a_retry_policy_of_ones_own_is_kept(server):
+    for retry in (
+        redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 7),
+        redis.retry.Retry(redis.backoff.NoBackoff(), 7),
+    ):
+        client = RedisClient(server.kwargs, retry=retry)
+        await client.initialize()
+        found = (await client.get_client()).get_retry()
+        assert isinstance(found, redis.asyncio.retry.Retry)
+        assert found.get_retries() == 7
+        assert await client.set("k", "v") is True
+        await client.close()
+
+
 # -------------------------------------------------------------- the Redis below
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")
 async def test_get_client_gives_a_redis_asyncio_client(client, admin):
     below = await client.get_client()
     assert isinstance(below, redis.asyncio.Redis)

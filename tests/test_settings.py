@@ -172,7 +172,7 @@ def test_every_keyword_of_redis_py_is_a_key():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_key_is_a_keyword_of_our_redis():
+async def test_every_key_is_a_keyword_of_our_redis():
     client = aiecs_redis.Redis
     for key in settings.KEYS - {"url"}:
         default = inspect.signature(redis.asyncio.Redis.__init__).parameters.get(key)
@@ -426,7 +426,7 @@ def test_a_socket_path_takes_the_place_of_host_and_port():
     assert "unix_socket_path" not in found
 
 
-def test_a_connection_pool_brings_everything_itself():
+async def test_a_connection_pool_brings_everything_itself():
     pool = redis.asyncio.ConnectionPool(host="p", port=1, db=3)
     found = settings.load({"connection_pool": pool}, {"REDIS_HOST": "e", "REDIS_PASSWORD": SECRET})
     assert found == {"connection_pool": pool}
