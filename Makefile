@@ -6,7 +6,7 @@ SETUP := tools/setup.sh
 C_FILES := $(wildcard csrc/*.[ch])
 ARGS ?=
 
-.PHONY: help dev build debug asan test test-long leaks lint fmt type bench demo coverage \
+.PHONY: help dev build debug asan test test-long leaks libraries lint fmt type bench demo coverage \
 	sdist wheel package clean
 
 help: ## This list
@@ -28,6 +28,11 @@ test-long: ## The test suite with the tests that take minutes
 leaks: ## Only the tests that look for leaked references, descriptors and memory
 	@$(SETUP) test
 	$(PYTEST) -m leaks $(ARGS)
+
+libraries: ## Other people's libraries (arq, Celery, python-socketio, ...) on our client
+	@$(SETUP) test libraries
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'arq>=0.26'
+	$(PYTEST) -m '' tests/libraries $(ARGS)
 
 dev: ## .venv with all tools, extension built in place
 	@$(SETUP) test dev

@@ -1,0 +1,59 @@
+"""Fixtures for other people's libraries: ours in the place of redis.asyncio.Redis.
+
+These libraries make their clients themselves, from names in `redis.asyncio`. A test that asks for
+`native_names` has aiecs_redis under these names while it runs. That suffices where a library looks
+the name up when it connects; one that subclasses redis.asyncio.Redis, or imports the name from
+there, gets it at its import, and is imported afresh (`imported_afresh`).
+"""
+
+import importlib
+import sys
+
+import pytest
+import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
+
+import aiecs_redis
+
+
+@pytest.fixture
+def native_names(monkeypatch):
+    """redis.asyncio.Redis, StrictRedis and from_url are ours. Returns our class."""
+    monkeypatch.setattr(redis.asyncio, "Redis", aiecs_redis.Redis)
+    monkeypatch.setattr(redis.asyncio, "StrictRedis", aiecs_redis.StrictRedis)
+    monkeypatch.setattr(redis.asyncio, "from_url", aiecs_redis.Redis.from_url)
+    return aiecs_redis.Redis
+
+
+@pytest.fixture
+def imported_afresh(native_names):
+    """`imported_afresh("arq")`: the package, with all its modules, imported under those names."""
+    replaced = {}
+
+    def belonging_to(package):
+        return [name for name in sys.modules if name == package or name.startswith(package + ".")]
+
+    def import_afresh(package):
+        replaced[package] = {name: sys.modules.pop(name) for name in belonging_to(package)}
+        return importlib.import_module(package)
+
+    yield import_afresh
+    for package, modules in replaced.items():
+        for name in belonging_to(package):
+            del sys.modules[name]
+        sys.modules.update(modules)
+
+
+@pytest.fixture
+def python_connections(monkeypatch):
+    """The connections redis-py opened itself; empty when all went the native way."""
+    opened = []
+    connect = AbstractConnection.connect
+
+    async def recording_connect(self, *args, **kwargs):
+        if not self.is_connected:
+            opened.append(self)
+        await connect(self, *args, **kwargs)
+
+    monkeypatch.setattr(AbstractConnection, "connect", recording_connect)
+    return opened
