@@ -79,9 +79,10 @@ def test_tasks_share_a_client_over_forks_and_loops(celery_app, tmp_path):
         assert [result.get(timeout=20) for result in documented] == [str(n) for n in range(20)]
         assert len(processes) >= 6  # 60 tasks, ten for each process
         assert admin.mget("hellos", "total", "dropped") == ["10", "60", None]
-        # What the processes and loops had open is closed with them.
+        # Three processes are left, with the connections of two clients and of a last BLPOP; those
+        # of some ninety loops before are closed.
         ours = [c for c in admin.client_list() if c["cmd"] in ("incr", "blpop", "exec", "echo")]
-        assert len(ours) <= 3 * 2
+        assert len(ours) <= 3 * 4
     said = log.read_text()
     for trouble in "Traceback", "ERROR", "CRITICAL", "Exception ignored", "was never", "signal 11":
         assert trouble not in said, said
