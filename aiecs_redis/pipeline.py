@@ -121,9 +121,11 @@ class Pipeline(_First, _Second):  # type: ignore[misc]
             response.insert(position, error)
         if len(response) != len(stack):
             raise ResponseError("Wrong number of response items from pipeline execution")
-        self._raise_connection_error(response)
+        # As redis-py: an error such as LOADING that comes first is raised in any case.
+        self._raise_connection_error(response[:1])
         if raise_on_error:
             self.raise_first_error(stack, response)
+            self._raise_connection_error(response)
         return [
             result if isinstance(result, Exception) else await self._convert(result, *command)
             for result, command in zip(response, stack)
