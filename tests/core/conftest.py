@@ -7,6 +7,7 @@ native client, so that a test which misjudges redis-py fails as loudly as a core
 import asyncio
 import gc
 import shutil
+import sys
 
 import pytest
 import redis
@@ -26,6 +27,7 @@ def pytest_collection_modifyitems(items):
 
 
 LOOPS = ["asyncio", "asyncio-debug", "uvloop", "uvloop-debug"]
+IDLE = asyncio.new_event_loop()  # never runs
 HANG = 20.0  # seconds after which a test counts as hung
 
 
@@ -102,6 +104,11 @@ def is_native(impl):
     return impl is not redis.asyncio.Redis
 
 
+@pytest.fixture(autouse=True)
+def current_loop():
+    LoopRunner.provide()
+
+
 @pytest.fixture
 def connect(impl, core_server):
     """Makes a client of the implementation under test."""
@@ -128,6 +135,7 @@ class LoopRunner:
         self.hang = HANG
 
     def new_loop(self):
+        self.provide()
         loop = uvloop.new_event_loop() if self.uvloop else asyncio.new_event_loop()
         loop.set_debug(self.debug)
         loop.set_exception_handler(lambda _, context: self.contexts.append(context))
@@ -177,6 +185,13 @@ class LoopRunner:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+            self.provide()
+
+    @staticmethod
+    def provide():
+        """Before Python 3.10, redis-py's clients make locks, which ask for the current loop."""
+        if sys.version_info < (3, 10):
+            asyncio.set_event_loop(IDLE)
 
     def taken(self):
         """What the exception handlers were told so far, which the test expected."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import inspect
 import sys
 import threading
 
@@ -409,28 +410,28 @@ def test_as_completed(case, admin):
 def test_as_completed_timeout(case, admin):
     async def main(client):
         await client.ping()
+        slow = asyncio.ensure_future(client.blpop("list", 30))
         with pytest.raises(asyncio.TimeoutError):
-            for future in asyncio.as_completed(
-                [asyncio.ensure_future(client.blpop("list", 30))], timeout=0.05
-            ):
+            for future in asyncio.as_completed([slow], timeout=0.05):
                 await future
+        slow.cancel()
 
     case(main)
 
 
 def test_asyncio_run_of_a_bare_command(impl, port, admin):
     admin.set("key", "value")
+    clients = [impl(port=port) for _ in range(4)]  # redis-py's stays with its first loop
     for debug in (False, True):
-        client = impl(port=port)
-        assert asyncio.run(client.get("key"), debug=debug) == b"value"
+        assert asyncio.run(clients.pop().get("key"), debug=debug) == b"value"
         with pytest.raises(ResponseError):
-            asyncio.run(impl(port=port).execute_command("NOSUCH"), debug=debug)
+            asyncio.run(clients.pop().execute_command("NOSUCH"), debug=debug)
 
 
 def test_run_until_complete_with_no_loop_running(run, connect, admin):
     admin.set("key", "value")
     loop = run.new_loop()
-    client = connect()
+    client = loop.run_until_complete(call(connect))
     assert loop.run_until_complete(client.get("key")) == b"value"
     assert loop.run_until_complete(client.incr("n")) == 1
     assert loop.run_until_complete(asyncio.gather(*on(loop, client.incr("n")))) == [2]
@@ -444,12 +445,17 @@ def on(loop, *commands):
 
 def test_create_task_on_a_loop_not_running(run, connect, admin):
     loop = run.new_loop()
-    client = connect()
+    client = loop.run_until_complete(call(connect))
     task = loop.create_task(client.incr("n"))
     other = asyncio.ensure_future(client.incr("n"), loop=loop)
     assert sorted(loop.run_until_complete(asyncio.wait_for(wait_all(task, other), 5))) == [1, 2]
     loop.run_until_complete(client.aclose())
     run.finish(loop)
+
+
+async def call(function):
+    """Before Python 3.10, redis-py's client belongs to the loop it was made in."""
+    return function()
 
 
 async def wait_all(*futures):
@@ -482,10 +488,15 @@ def test_run_coroutine_threadsafe(run, connect, admin):
     run(main)
 
 
+def eager(loop, coroutine, *, name=None, context=None, **_):
+    """asyncio.eager_task_factory in a form that uvloop can call as well."""
+    return asyncio.Task(coroutine, loop=loop, name=name, context=context, eager_start=True)
+
+
 @pytest.mark.skipif(not PY312, reason="eager tasks came with Python 3.12")
 def test_eager_tasks(case, admin):
     async def main(client):
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        asyncio.get_running_loop().set_task_factory(eager)
         await client.set("key", "value")
         task = asyncio.create_task(client.get("key"))
         assert await task == b"value"
@@ -507,6 +518,19 @@ def test_eager_tasks(case, admin):
             await task
 
     case(main)
+
+
+def of_anyio(function, *args):
+    """What start_soon() takes: anyio knew no coroutines but Python's own, until it did."""
+    from anyio._backends import _asyncio
+
+    if getattr(_asyncio, "iscoroutine", None) is not inspect.iscoroutine:
+        return function, *args
+
+    async def wrapped():
+        return await function(*args)
+
+    return (wrapped,)
 
 
 @pytest.mark.skipif(anyio is None, reason="anyio is not installed")
@@ -536,8 +560,8 @@ def test_anyio(case, admin):
 def test_anyio_cancel_scope_ends_pending_commands(case, blocked):
     async def main(client):
         async with anyio.create_task_group() as group:
-            group.start_soon(client.blpop, "list", 30)
-            group.start_soon(client.blpop, "list", 30)
+            group.start_soon(*of_anyio(client.blpop, "list", 30))
+            group.start_soon(*of_anyio(client.blpop, "list", 30))
             await blocked(2)
             group.cancel_scope.cancel()
         assert await client.ping()

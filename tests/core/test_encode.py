@@ -12,6 +12,8 @@ _native = pytest.importorskip("aiecs_redis._native")
 
 
 def reference(args, encoding="utf-8", errors="strict"):
+    # Before version 8, redis-py refuses a bytearray.
+    args = [bytes(arg) if isinstance(arg, bytearray) else arg for arg in args]
     connection = Connection(encoding=encoding, encoding_errors=errors)
     return b"".join(connection.pack_command(*args))
 

@@ -244,7 +244,7 @@ def test_an_unencodable_argument_raises_at_the_await(case, admin):
 def test_arguments_are_read_at_the_start(case, admin):
     async def main(client):
         value = bytearray(b"before")
-        command = client.set("key", value)
+        command = client.set("key", memoryview(value))
         value[:] = b"after!"
         await command
         assert await client.get("key") == b"after!"
@@ -256,7 +256,7 @@ def test_arguments_may_change_after_the_start(case, admin):
     async def main(client):
         await client.ping()
         value = bytearray(b"x" * 100_000)
-        futures = [asyncio.create_task(client.set(f"key{n}", value)) for n in range(3)]
+        futures = [asyncio.create_task(client.set(f"key{n}", memoryview(value))) for n in range(3)]
         await asyncio.sleep(0)
         await asyncio.gather(*futures)
         value[:] = bytes(100_000)

@@ -94,6 +94,7 @@ def test_a_loop_closed_while_connecting(run, connect_native, core_server, admin)
     run(again)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="its future is a Task of asyncio's own")
 def test_a_command_of_one_loop_in_another(run, connect_native, admin):
     """A future belongs to its loop, as asyncio's own do."""
     client = connect_native()
@@ -208,7 +209,7 @@ def isolated(script, port, *options):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
 def test_fork_in_the_middle(native, port, admin):
-    done = isolated("fork.py", port)
+    done = isolated("fork.py", port, "-W", "ignore::DeprecationWarning")
     assert (done.returncode, done.stdout, done.stderr) == (0, "child fine\nparent fine\n", "")
 
 

@@ -261,6 +261,11 @@ async def wait(awaitable):
     return await awaitable
 
 
+async def call(function):
+    """Before Python 3.10, redis-py's client belongs to the loop it was made in."""
+    return function()
+
+
 def test_a_resumed_task_drops_the_last_reference_to_the_client(run, connect_native, admin):
     async def main():
         clients = [connect_native()]
@@ -292,10 +297,15 @@ def test_collection_in_the_middle(case, admin):
     case(main)
 
 
+def eager(loop, coroutine, *, name=None, context=None, **_):
+    """asyncio.eager_task_factory in a form that uvloop can call as well."""
+    return asyncio.Task(coroutine, loop=loop, name=name, context=context, eager_start=True)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 def test_an_eager_task_started_by_a_resumed_task(case, admin):
     async def main(client):
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        asyncio.get_running_loop().set_task_factory(eager)
         await client.ping()
 
         async def inner():
@@ -338,7 +348,7 @@ def test_interrupt_leaves_the_loop_and_the_replies_behind_it_are_delivered(
     run, connect, admin, kind
 ):
     loop = run.new_loop()
-    client = connect()
+    client = loop.run_until_complete(call(connect))
     finished = []
 
     async def body(n):
@@ -372,7 +382,7 @@ async def wait_all(tasks):
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_interrupt_in_a_callback(run, connect, admin, kind):
     loop = run.new_loop()
-    client = connect()
+    client = loop.run_until_complete(call(connect))
     loop.run_until_complete(client.ping())
 
     def stop(future):
@@ -429,7 +439,7 @@ def test_interrupts_in_a_row(run, connect_native, admin):
 
 def test_stopping_the_loop_from_a_resumed_task(run, connect, admin):
     loop = run.new_loop()
-    client = connect()
+    client = loop.run_until_complete(call(connect))
 
     async def stopper():
         await client.ping()
@@ -445,7 +455,7 @@ def test_stopping_the_loop_from_a_resumed_task(run, connect, admin):
 
 def test_pending_commands_survive_a_pause_of_the_loop(run, connect, admin):
     loop = run.new_loop()
-    client = connect()
+    client = loop.run_until_complete(call(connect))
 
     async def start():
         await client.ping()
@@ -461,9 +471,11 @@ def test_pending_commands_survive_a_pause_of_the_loop(run, connect, admin):
 
 def test_a_loop_inside_a_response_callback_is_refused_not_a_crash(case, admin):
     async def main(client):
+        loop = asyncio.get_running_loop()
+
         def nested(reply, **options):
             try:
-                asyncio.get_running_loop().run_forever()
+                loop.run_until_complete(loop.create_future())
             except RuntimeError as error:
                 return str(error)
 

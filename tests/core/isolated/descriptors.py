@@ -25,24 +25,27 @@ def descriptors():
 
 def run(coroutine):
     loop = new_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # Tasks that were left pending
+    asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(coroutine)
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+        asyncio.set_event_loop(None)
 
 
 async def closed():
-    async with aiecs_redis.Redis(port=port) as client:
+    async with aiecs_redis.Redis(host="127.0.0.1", port=port) as client:
         await client.ping()
 
 
 async def not_closed():
-    await aiecs_redis.Redis(port=port).ping()
+    await aiecs_redis.Redis(host="127.0.0.1", port=port).ping()
 
 
 async def left_pending():
-    client = aiecs_redis.Redis(port=port)
+    client = aiecs_redis.Redis(host="127.0.0.1", port=port)
     await client.ping()
     asyncio.ensure_future(client.blpop("list", 30))
     asyncio.ensure_future(client.echo("x"))
@@ -50,11 +53,12 @@ async def left_pending():
 
 
 async def never_answered():
-    asyncio.ensure_future(aiecs_redis.Redis(port=port).ping())
+    asyncio.ensure_future(aiecs_redis.Redis(host="127.0.0.1", port=port).ping())
     await asyncio.sleep(0)
 
 
-shared = aiecs_redis.Redis(port=port)
+asyncio.set_event_loop(new_loop())  # redis-py asks for one before Python 3.10
+shared = aiecs_redis.Redis(host="127.0.0.1", port=port)
 
 
 async def shared_client():
