@@ -538,9 +538,9 @@ def test_anyio(case, admin):
     async def main(client):
         await client.ping()
         async with anyio.create_task_group() as group:
-            group.start_soon(client.set, "key", "value")
-            group.start_soon(client.incr, "n")
-            group.start_soon(client.incr, "n")
+            group.start_soon(*of_anyio(client.set, "key", "value"))
+            group.start_soon(*of_anyio(client.incr, "n"))
+            group.start_soon(*of_anyio(client.incr, "n"))
         assert await client.mget("key", "n") == [b"value", b"2"]
         with anyio.move_on_after(0.05) as scope:
             await client.blpop("list", 30)
