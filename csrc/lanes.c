@@ -121,7 +121,6 @@ static const command_entry table[] = {
     READ("LPOS"),
     READ("LRANGE"),
     SAME("LSET"),
-    SAME("LTRIM"),
     READ("MEMORY STATS"),
     READ("MEMORY USAGE"),
     READ("MGET"),

@@ -97,7 +97,8 @@ def test_includes_point_strictly_down():
         for name in own_includes(path):
             below = level[name[:-2]]
             if path.suffix == ".c":
-                assert below <= level[path.stem], f"{path.name} includes {name}"
+                # a unit and its internal header stand in one row
+                    assert below[0] <= level[path.stem][0], f"{path.name} includes {name}"
             else:
                 assert below < level[path.stem], f"{path.name} includes {name}"
 
