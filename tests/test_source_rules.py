@@ -98,7 +98,7 @@ def test_includes_point_strictly_down():
             below = level[name[:-2]]
             if path.suffix == ".c":
                 # a unit and its internal header stand in one row
-                    assert below[0] <= level[path.stem][0], f"{path.name} includes {name}"
+                assert below[0] <= level[path.stem][0], f"{path.name} includes {name}"
             else:
                 assert below < level[path.stem], f"{path.name} includes {name}"
 
