@@ -6,31 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError, TimeoutError
 
 from aiecs_redis import settings
+from aiecs_redis._options import ConnectRetry
 from aiecs_redis.client import Redis
 
 __all__ = ["open_redis", "test_connection"]
-
-
-class _Reconnect(Retry):
-    """How often and how fast the core tries to connect: as AIECS asks for, three times more.
-
-    Equal to redis-py's default policy, so that it does not count as one the user asked for:
-    what was sent on a connection that is lost is sent again only where that changes nothing.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(ExponentialBackoff(), 3)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Retry)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
 
 
 def _connectable(arguments: dict[str, Any]) -> Redis:
@@ -38,7 +21,7 @@ def _connectable(arguments: dict[str, Any]) -> Redis:
         return Redis(**arguments)
     own_policy = any(arguments.get(key) for key in ("retry", "retry_on_error"))
     retry_on_timeout = arguments.pop("retry_on_timeout")
-    client = Redis(**arguments if own_policy else {**arguments, "retry": _Reconnect()})
+    client = Redis(**arguments if own_policy else {**arguments, "retry": ConnectRetry(ExponentialBackoff(), 3)})
     # Not through the constructor: it only warns that redis-py retries anyway.
     made = client.connection_pool.connection_kwargs
     made["retry_on_timeout"] = retry_on_timeout

@@ -7,8 +7,10 @@ and read, so that defaults and conversions are those of the version installed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
+import weakref
 from typing import Any, Callable
 
 import redis.exceptions
@@ -50,6 +52,14 @@ def _default_retry() -> Retry:
 DEFAULT_RETRY = _default_retry()
 
 
+class ConnectRetry(Retry):
+    """How often and how fast to try to connect.
+
+    Not a policy for commands: what was sent on a connection that is lost is sent again only where
+    that changes nothing.
+    """
+
+
 def is_native_pool(pool: Any) -> bool:
     """Whether the pool's settings say all there is to know about its connections.
 
@@ -82,7 +92,9 @@ def explicit_retry(pool: Any) -> bool:
     if errors and kwargs.get("retry_on_timeout"):
         # Each connection that redis-py makes has added these to the pool's own list.
         errors = [error for error in errors if error not in _TIMEOUTS]
-    return bool(errors) or (retry is not None and retry != DEFAULT_RETRY)
+    if retry is None or isinstance(retry, ConnectRetry):
+        return bool(errors)
+    return bool(errors) or retry != DEFAULT_RETRY
 
 
 def _template(pool: Any) -> Any:
@@ -157,6 +169,26 @@ def _driver(template: AbstractConnection) -> tuple[str | None, str | None]:
 def set_own_options(pool: Any, options: dict[str, Any]) -> None:
     """Keep what redis-py's pools do not know beside the pool's own settings."""
     pool._aiecs_options = options
+
+
+async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) -> None:
+    pool = reference()
+    if pool is None:
+        return
+    idle_only = not kwargs.get("inuse_connections", args[0] if args else True)
+    for client in list(pool._aiecs_clients):
+        if not (idle_only and client._native_stats().get("inflight")):
+            client._native_close()
+    await type(pool).disconnect(pool, *args, **kwargs)
+    await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
+
+
+def close_with_pool(pool: Any, client: _native.Client) -> None:
+    """Have the pool's disconnect(), and so its aclose(), close the client's native connections."""
+    if not hasattr(pool, "_aiecs_clients"):
+        pool._aiecs_clients = weakref.WeakSet()
+        pool.disconnect = functools.partial(_disconnect, weakref.ref(pool))
+    pool._aiecs_clients.add(client)
 
 
 def build_config(pool: Any) -> tuple[_native.Config, Retry]:
