@@ -21,7 +21,9 @@ def _connectable(arguments: dict[str, Any]) -> Redis:
         return Redis(**arguments)
     own_policy = any(arguments.get(key) for key in ("retry", "retry_on_error"))
     retry_on_timeout = arguments.pop("retry_on_timeout")
-    client = Redis(**arguments if own_policy else {**arguments, "retry": ConnectRetry(ExponentialBackoff(), 3)})
+    if not own_policy:
+        arguments["retry"] = ConnectRetry(ExponentialBackoff(), 3)
+    client = Redis(**arguments)
     # Not through the constructor: it only warns that redis-py retries anyway.
     made = client.connection_pool.connection_kwargs
     made["retry_on_timeout"] = retry_on_timeout
