@@ -129,11 +129,11 @@ def _tls(template: Any) -> dict[str, Any] | None:
     minimum = ssl.TLSVersion.TLSv1_2 if settings.min_version is None else settings.min_version
     return {
         "cafile": _path(settings.ca_certs),
-        "capath": _path(settings.ca_path),
+        "capath": _path(getattr(settings, "ca_path", None)),
         "cadata": settings.ca_data,
         "certfile": _path(settings.certfile),
         "keyfile": _path(settings.keyfile),
-        "password": settings.password,
+        "password": getattr(settings, "password", None),
         "ciphers": settings.ciphers,
         "verify": int(settings.cert_reqs),
         "check_hostname": int(settings.check_hostname),
@@ -235,5 +235,6 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         backoff=retry._backoff.compute,
         replay=not explicit,
         retry_on_timeout=bool(template.retry_on_timeout) and not explicit,
+        health_check_interval=float(template.health_check_interval or 0),
     )
     return config, retry
