@@ -124,6 +124,7 @@ class Config:
         backoff: Callable[[int], float] | None = None,
         replay: bool = False,
         retry_on_timeout: bool = False,
+        health_check_interval: float = 0.0,
     ) -> Self: ...
 
 # What Redis and Pipeline give for these is said by redis-py's annotations: see client.py.

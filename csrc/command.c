@@ -304,7 +304,7 @@ finish(ArCommand *command, ar_status status, PyObject *result)
     }
     command->status = status;
     Py_XSETREF(command->result, result);
-    command->unretrieved = status == AR_FAILED;
+    command->unretrieved = status == AR_FAILED && !command->quiet;
     if (status == AR_FAILED) {
         Py_XSETREF(command->traceback, PyException_GetTraceback(result));
     }

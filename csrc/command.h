@@ -77,6 +77,7 @@ typedef struct ArCommand {
     uint8_t properties;  /* AR_REPLAYABLE ... */
     uint8_t attempts;    /* times its bytes were given to a connection */
     uint8_t as_bool;     /* the result is the truth of the reply */
+    uint8_t quiet;       /* nobody is told when it fails */
     uint8_t raw;         /* of a batch: replies are not converted */
 } ArCommand;
 

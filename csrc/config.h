@@ -28,6 +28,7 @@ typedef struct {
     PyObject *backoff;           /* callable(failures) -> seconds, or None */
     int replay;                  /* repeat what may be repeated after a lost connection */
     int retry_on_timeout;
+    double health_check_interval; /* seconds of silence before a PING, 0: none */
 } ArConfig;
 
 int ar_config_setup(PyObject *module, ar_state *state);

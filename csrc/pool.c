@@ -265,6 +265,7 @@ close_connections(ArPool *pool)
     if (pool->core->ev != NULL) {
         ev_timer_stop(pool->core->ev, &pool->retry_timer);
         ev_timer_stop(pool->core->ev, &pool->deadline_timer);
+        ev_timer_stop(pool->core->ev, &pool->health_timer);
     }
     for (int i = 0; i < pool->conn_count; i++) {
         ar_conn_close(pool->conns[i]);
@@ -405,6 +406,7 @@ ar_pool_new(ArCore *core, ArConfig *config)
     pool->config = (ArConfig *)Py_NewRef((PyObject *)config);
     ar_libev_timer_init(&pool->retry_timer, on_retry, pool);
     ar_deadline_init(pool);
+    ar_health_init(pool);
     ar_core_attach(core);
     return pool;
 }

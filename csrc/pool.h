@@ -16,6 +16,7 @@ typedef struct ArPool {
     int failures;          /* attempts to connect that failed in a row */
     ev_timer retry_timer;  /* until the next attempt */
     ev_timer deadline_timer;
+    ev_timer health_timer;
     double next_deadline; /* monotonic seconds deadline_timer stands for */
     int protocol;         /* spoken by the connection made last, 0 before */
     int closed;

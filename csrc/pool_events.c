@@ -14,6 +14,7 @@ conn_ready(ar_conn *conn)
     ArPool *pool = conn->owner;
     pool->protocol = conn->protocol;
     pool->connects++;
+    ar_health_start(pool);
     ar_pool_dispatch(pool);
 }
 

@@ -32,4 +32,9 @@ extern const ar_conn_owner ar_pool_conn_owner;
 void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);
 void ar_deadline_init(ArPool *pool);
 
+/* health.c */
+void ar_health_init(ArPool *pool);
+/* A connection is ready: from now on it is looked after. */
+void ar_health_start(ArPool *pool);
+
 #endif
