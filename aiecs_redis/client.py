@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -83,6 +84,7 @@ class Redis(_First, _Second):  # type: ignore[misc]
         config = None
         if not self.single_connection_client and _options.is_native_pool(pool):
             config, self._retry_policy = _options.build_config(pool)
+            _options.close_with_pool(pool, self)
         self._native_configure(config, config is not None and _options.explicit_retry(pool))
 
     @classmethod
@@ -171,6 +173,7 @@ class Redis(_First, _Second):  # type: ignore[misc]
         """
         self._native_close()
         await super().aclose(close_connection_pool)
+        await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
 
 
 StrictRedis = Redis
