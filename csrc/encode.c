@@ -40,6 +40,19 @@ write_header(char *out, char type, size_t value)
     return out;
 }
 
+/* Steals `bytes`, which is NULL when making them failed. */
+static int
+view_bytes(PyObject *bytes, argument_view *view)
+{
+    view->owner = bytes;
+    if (bytes == NULL) {
+        return -1;
+    }
+    view->data = PyBytes_AS_STRING(bytes);
+    view->length = (size_t)PyBytes_GET_SIZE(bytes);
+    return 0;
+}
+
 static int
 view_text(PyObject *text, const ar_text_codec *codec, argument_view *view)
 {
@@ -56,14 +69,9 @@ view_text(PyObject *text, const ar_text_codec *codec, argument_view *view)
             return view->data == NULL ? -1 : 0;
         }
     }
-    view->owner = PyUnicode_AsEncodedString(text, codec->encoding ? codec->encoding : "utf-8",
-                                            codec->errors ? codec->errors : "strict");
-    if (view->owner == NULL) {
-        return -1;
-    }
-    view->data = PyBytes_AS_STRING(view->owner);
-    view->length = (size_t)PyBytes_GET_SIZE(view->owner);
-    return 0;
+    return view_bytes(PyUnicode_AsEncodedString(text, codec->encoding ? codec->encoding : "utf-8",
+                                                codec->errors ? codec->errors : "strict"),
+                      view);
 }
 
 /* Numbers go out as repr() shows them, as with redis-py (also for subclasses). */
@@ -74,14 +82,9 @@ view_repr(PyObject *number, argument_view *view)
     if (text == NULL) {
         return -1;
     }
-    view->owner = PyUnicode_AsUTF8String(text);
+    PyObject *bytes = PyUnicode_AsUTF8String(text);
     Py_DECREF(text);
-    if (view->owner == NULL) {
-        return -1;
-    }
-    view->data = PyBytes_AS_STRING(view->owner);
-    view->length = (size_t)PyBytes_GET_SIZE(view->owner);
-    return 0;
+    return view_bytes(bytes, view);
 }
 
 static int
@@ -109,18 +112,6 @@ view_integer(PyObject *number, argument_view *view)
 }
 
 static int
-view_buffer(PyObject *object, argument_view *view)
-{
-    view->owner = PyBytes_FromObject(object);
-    if (view->owner == NULL) {
-        return -1;
-    }
-    view->data = PyBytes_AS_STRING(view->owner);
-    view->length = (size_t)PyBytes_GET_SIZE(view->owner);
-    return 0;
-}
-
-static int
 view_argument(ar_state *state, PyObject *argument, const ar_text_codec *codec, argument_view *view)
 {
     view->owner = NULL;
@@ -136,7 +127,7 @@ view_argument(ar_state *state, PyObject *argument, const ar_text_codec *codec, a
         return view_integer(argument, view);
     }
     if (PyByteArray_Check(argument) || PyMemoryView_Check(argument)) {
-        return view_buffer(argument, view);
+        return view_bytes(PyBytes_FromObject(argument), view);
     }
     if (PyBool_Check(argument) || !(PyLong_Check(argument) || PyFloat_Check(argument))) {
         ar_error_set_bad_argument(state, argument);
