@@ -44,7 +44,7 @@ class Storm:
 
     def question(self, nonce):
         """A command, and the check that a reply is its own."""
-        kind = self.rng.randrange(6)
+        kind = self.rng.randrange(7)
         expected = nonce.encode()
         if kind == 0:
             return self.client.echo(nonce), lambda value: value == expected
@@ -69,6 +69,10 @@ class Storm:
                 self.client.eval("return ARGV[1] + 0", 0, number % (1 << 50)),
                 lambda value: value == number % (1 << 50),
             )
+        if kind == 5:
+            pipeline = self.client.pipeline(transaction=self.rng.random() < 0.5)
+            pipeline.echo(nonce).get("missing").echo(nonce[::-1])
+            return pipeline.execute(), lambda value: value == [expected, None, expected[::-1]]
         return self.client.set(nonce, nonce, get=True), lambda value: value is None
 
     async def patient(self, command):
