@@ -13,6 +13,7 @@ import pytest
 import redis
 import redis.asyncio
 
+import aiecs_redis
 from aiecs_redis.testing import RedisServer
 
 try:
@@ -92,9 +93,6 @@ def impl(request):
 @pytest.fixture
 def native():
     """The native client class, for behaviour which redis-py does not have."""
-    pytest.importorskip("aiecs_redis._native")
-    import aiecs_redis
-
     return aiecs_redis.Redis
 
 

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio.connection import Connection
 from redis.exceptions import DataError
 
-_native = pytest.importorskip("aiecs_redis._native")
+from aiecs_redis import _native
 
 
 def reference(args, encoding="utf-8", errors="strict"):

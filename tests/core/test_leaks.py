@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import aiecs_redis
+
 pytestmark = pytest.mark.leaks
 
 KINDS = [
@@ -41,8 +43,6 @@ KINDS = [
 @pytest.fixture
 def isolated(native, port, admin):
     """`isolated("leaks.py", "awaited", 10)`: a script run on the server, as a finished process."""
-    import aiecs_redis
-
     package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
     folder = os.path.join(os.path.dirname(__file__), "isolated")
 

@@ -12,6 +12,8 @@ import warnings
 import pytest
 from redis.exceptions import ConnectionError, RedisError
 
+import aiecs_redis
+
 
 def test_a_second_asyncio_run(native, port, admin):
     client = native(port=port)
@@ -193,8 +195,6 @@ def test_a_thread_that_ends_without_closing(native, port, admin):
 
 def isolated(script, port, *options):
     """Run a script of tests/core/isolated; what it prints, and what it complains of."""
-    import aiecs_redis
-
     path = os.path.join(os.path.dirname(__file__), "isolated", script)
     package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
     environment = {**os.environ, "PYTHONPATH": package}

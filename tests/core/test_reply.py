@@ -17,7 +17,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
-_native = pytest.importorskip("aiecs_redis._native")
+from aiecs_redis import _native
+
 Reader = _native.Reader
 NOTHING = Reader.NOTHING
 

@@ -7,7 +7,8 @@ import resource
 import pytest
 from redis.exceptions import InvalidResponse
 
-_native = pytest.importorskip("aiecs_redis._native")
+from aiecs_redis import _native
+
 Reader = _native.Reader
 NOTHING = Reader.NOTHING
 
