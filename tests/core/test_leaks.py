@@ -102,3 +102,10 @@ def test_exit_with_commands_in_flight(isolated, mode, status, output):
     assert (done.returncode, done.stdout) == (status, output), done.stderr
     for trouble in ("Fatal", "Segmentation", "Exception ignored"):
         assert trouble not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["encode", "parse", "start"])
+def test_failing_allocations(isolated, kind):
+    pytest.importorskip("_testcapi")
+    done = isolated("no_memory.py", kind, options=["-X", "faulthandler"])
+    assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr
