@@ -235,5 +235,6 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         backoff=retry._backoff.compute,
         replay=not explicit,
         retry_on_timeout=bool(template.retry_on_timeout) and not explicit,
+        health_check_interval=float(template.health_check_interval or 0),
     )
     return config, retry
