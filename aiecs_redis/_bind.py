@@ -52,6 +52,18 @@ def callback_tables() -> Mapping[str, Mapping[str, Callable[..., Any]]]:
     }
 
 
+def response_callbacks(protocol: Any, legacy: bool) -> Mapping[str, Callable[..., Any]]:
+    """redis-py's response callbacks for a client with these settings."""
+    try:
+        module = importlib.import_module("redis._parsers.response_callbacks")
+    except ImportError:
+        own = "_RedisCallbacksRESP3" if protocol in (3, "3") else "_RedisCallbacksRESP2"
+        tables = callback_tables()
+        return {**tables["_RedisCallbacks"], **tables[own]}
+    found: Mapping[str, Callable[..., Any]] = module.get_response_callbacks(protocol, legacy)
+    return found
+
+
 def _converters() -> dict[Callable[..., Any], int]:
     """The response callbacks that the core applies natively, and its number for each."""
     found: dict[Callable[..., Any], int] = {bool: _BOOL}

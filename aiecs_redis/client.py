@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiecs_redis import _native, _options
-from aiecs_redis._bind import BaseRedis
+from aiecs_redis._bind import BaseRedis, response_callbacks
 
 if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
@@ -119,12 +119,10 @@ class Redis(_First, _Second):  # type: ignore[misc]
 
     def _on_resp2_fallback(self) -> None:
         """The server speaks RESP2 only: use redis-py's callbacks for it, keep the user's own."""
-        from redis._parsers.response_callbacks import get_response_callbacks
-
         settings = self.connection_pool.connection_kwargs
         legacy = settings.get("legacy_responses", True)
-        before = get_response_callbacks(settings.get("protocol"), legacy)
-        after = get_response_callbacks(2, legacy)
+        before = response_callbacks(settings.get("protocol"), legacy)
+        after = response_callbacks(2, legacy)
         for name in {*before, *after}:
             if self.response_callbacks.get(name) is not before.get(name):
                 continue

@@ -264,7 +264,7 @@ def test_a_server_ends_with_the_interpreter(ending):
         env={**os.environ, "PYTHONPATH": str(Path(testing.__file__).parents[1])},
     )
     port, folder = done.stdout.split()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while Path(folder).exists() and time.monotonic() < deadline:
         time.sleep(0.01)  # who is killed cannot wait for the end of the server
     assert not Path(folder).exists()
@@ -391,7 +391,7 @@ def test_the_proxy_passes_on_the_end_of_a_stream(proxy):
 
 def test_the_proxy_chops(proxy, echo):
     proxy.to_server.chop = 3
-    proxy.to_server.gap = 0.005
+    proxy.to_server.gap = 0.05
     with dial(proxy) as connection:
         connection.sendall(b"abcdefgh")
         assert receive(connection, 8) == b"abcdefgh"

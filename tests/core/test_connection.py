@@ -530,6 +530,7 @@ class OldServer:
     [
         ({}, None),
         ({"db": 2}, None),
+        ({"protocol": 3}, None),
         ({"password": "pw"}, b"pw"),
         ({"username": "default", "password": "pw", "db": 2}, b"pw"),
         ({"client_name": None, "protocol": 2, "password": "pw"}, b"pw"),
