@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+/* Commands after which a drain writes before its end, so that the server works while we go on; then
+ * after twice as many, and so on, so that a long drain makes few writes. */
+#define FLUSH_AT 24
+
 static void flush_flushable(ar_flushable *flushable);
 
 ar_conn *
@@ -16,6 +20,7 @@ ar_conn_new(ArCore *core, ArConfig *config, ar_lane lane, const ar_conn_owner *c
         return NULL;
     }
     conn->references = 1;
+    conn->flush_at = FLUSH_AT;
     conn->flushable.flush = flush_flushable;
     conn->calls = calls;
     conn->owner = owner;
@@ -187,6 +192,8 @@ static void
 flush_flushable(ar_flushable *flushable)
 {
     ar_conn *conn = (ar_conn *)flushable;
+    conn->unflushed = 0;
+    conn->flush_at = FLUSH_AT;
     ar_conn_flush(conn);
     ar_conn_unref(conn);
 }
@@ -268,8 +275,15 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
         ar_conn_ref(conn);
         ar_conn_flush(conn);
         ar_conn_unref(conn);
-    } else {
-        ar_conn_flush_later(conn);
+        return 0;
+    }
+    ar_conn_flush_later(conn);
+    if (++conn->unflushed >= conn->flush_at && ar_core_draining_here(conn->core)) {
+        conn->unflushed = 0;
+        conn->flush_at *= 2;
+        ar_conn_ref(conn);
+        ar_conn_flush(conn);
+        ar_conn_unref(conn);
     }
     return 0;
 }

@@ -57,6 +57,8 @@ typedef struct ar_conn {
     ar_conn_state state;
     ar_lane lane;
     int busy;              /* its reader or context is on the stack */
+    unsigned unflushed;    /* commands queued in this drain since the last write */
+    unsigned flush_at;     /* as many of them are written before its end */
     int answered;          /* a command has been answered: the server works */
     int tainted;           /* a command changed its state: not to be used again */
     int resuming;          /* has replies that were read but not delivered */
