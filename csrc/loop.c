@@ -27,15 +27,16 @@ schedule_turn(ArCore *core)
     if (core->turn_scheduled) {
         return 0;
     }
+    core->turn_scheduled = 1; /* first: the other thread may run the turn before this returns */
     PyObject *handle =
         core->thread == PyThread_get_thread_ident()
             ? PyObject_CallOneArg(core->call_soon, core->turn_method)
             : PyObject_CallMethod(core->loop, "call_soon_threadsafe", "O", core->turn_method);
     if (handle == NULL) {
+        core->turn_scheduled = 0;
         return -1;
     }
     Py_DECREF(handle);
-    core->turn_scheduled = 1;
     return 0;
 }
 
@@ -52,14 +53,18 @@ push_job(ArCore *core, ar_job job)
         core->jobs = jobs;
         core->job_capacity = capacity;
     }
-    if (schedule_turn(core) < 0) {
-        return -1;
-    }
     Py_XINCREF(job.subject);
     Py_XINCREF(job.callback);
     Py_XINCREF(job.context);
     core->jobs[core->job_count++] = job;
-    return 0;
+    if (schedule_turn(core) == 0) {
+        return 0;
+    }
+    core->job_count--; /* a closed loop refuses before it lets another thread run */
+    Py_XDECREF(job.subject);
+    Py_XDECREF(job.callback);
+    Py_XDECREF(job.context);
+    return -1;
 }
 
 int
