@@ -70,7 +70,7 @@ def test_nothing_grows(isolated, kind):
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_grows_over_a_hundred_thousand(isolated, kind):
-    assert outcome(isolated("leaks.py", kind, 250, options=["-W", "ignore"])) == (0, "", "")
+    assert outcome(isolated("leaks.py", kind, 1000, options=["-W", "ignore"])) == (0, "", "")
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

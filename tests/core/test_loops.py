@@ -149,10 +149,15 @@ def test_two_loops_in_two_threads(run_plain, native, port, admin):
             loop.close()
 
     threads = [threading.Thread(target=thread, args=(name,)) for name in "ab"]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(30)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # as many changes of thread as can be had
+    try:
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(30)
+    finally:
+        sys.setswitchinterval(interval)
     assert not failures
     assert admin.get("n") == "400"
 
