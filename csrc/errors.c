@@ -25,7 +25,7 @@ endpoint_text(const ar_endpoint *endpoint)
     if (endpoint->host != NULL) {
         return PyUnicode_FromFormat("%s:%d", endpoint->host, endpoint->port);
     }
-    return PyUnicode_FromFormat("unix://%s", endpoint->path);
+    return PyUnicode_FromString(endpoint->path);
 }
 
 PyObject *

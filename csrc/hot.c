@@ -143,7 +143,8 @@ shape_keys_last(const hot_call *call)
 {
     PyObject *keys = call->nargs > 0 ? call->args[call->nargs - 1] : NULL;
     if (call->kwnames != NULL || call->nargs != call->count ||
-        !(PyList_CheckExact(keys) || PyTuple_CheckExact(keys))) {
+        !(PyList_CheckExact(keys) || PyTuple_CheckExact(keys)) ||
+        PySequence_Fast_GET_SIZE(keys) == 0) {
         return fall_back(call);
     }
     PyObject **items = PySequence_Fast_ITEMS(keys);

@@ -61,7 +61,7 @@ static const command_entry table[] = {
     STATE("CLIENT NO-EVICT"),
     STATE("CLIENT NO-TOUCH"),
     STATE("CLIENT REPLY"),
-    STATE("CLIENT SETNAME"),
+    SAME("CLIENT SETNAME"),
     STATE("CLIENT TRACKING"),
     READ("CLUSTER INFO"),
     READ("CLUSTER KEYSLOT"),
