@@ -4,7 +4,7 @@
 
 #include "state.h"
 
-/* Where a server is, as error messages name it: "host:port" or "unix:///path". */
+/* Where a server is, as error messages name it: "host:port", or the path of a unix socket. */
 typedef struct {
     const char *host; /* NULL for a unix socket */
     int port;
