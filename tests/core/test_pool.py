@@ -111,14 +111,23 @@ def test_commands_that_change_their_connection_do_not_share_it(run_plain, connec
         async with connect_native() as client:
             await client.set("key", "in 0")
             await client.execute_command("SELECT", 5)
-            await client.execute_command("CLIENT SETNAME", "changed")
+            await client.execute_command("CLIENT NO-EVICT", "on")
             await client.execute_command("CLIENT", "REPLY", "ON")
             assert await client.get("key") == b"in 0"
-            assert (await client.client_info())["name"] == ""
+            info = await client.client_info()
+            assert (info["db"], info["flags"]) == (0, "N")  # "e" would be NO-EVICT
             await client.rpush("list", "item")
             assert list(await client.blpop("list", 1)) == [b"list", b"item"]
 
     run_plain(main)
+
+
+def test_client_setname_is_answered_by_client_getname(case, admin):
+    async def main(client):
+        await client.client_setname("chosen")
+        assert await client.client_getname() == b"chosen"
+
+    case(main)
 
 
 def test_leases_are_given_in_order(run_plain, connect_native, admin):
