@@ -125,7 +125,7 @@ def test_commands_that_change_their_connection_do_not_share_it(run_plain, connec
 def test_client_setname_is_answered_by_client_getname(case, admin):
     async def main(client):
         await client.client_setname("chosen")
-        assert await client.client_getname() == b"chosen"
+        assert await client.client_getname() == "chosen"
 
     case(main)
 
