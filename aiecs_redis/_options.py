@@ -191,6 +191,11 @@ def close_with_pool(pool: Any, client: _native.Client) -> None:
     pool._aiecs_clients.add(client)
 
 
+def leave_pool(pool: Any, client: _native.Client) -> None:
+    """The client closes itself: the pool need not do it too, a moment later."""
+    getattr(pool, "_aiecs_clients", set()).discard(client)
+
+
 def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     """The native settings for a pool, and the retry policy of its connections.
 

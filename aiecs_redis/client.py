@@ -169,8 +169,15 @@ class Redis(_First, _Second):  # type: ignore[misc]
         Commands still pending fail with redis.exceptions.ConnectionError; the next one connects
         anew.
         """
+        pool = self.connection_pool
+        # Once only: a command that another task issues meanwhile is not to be struck down.
+        _options.leave_pool(pool, self)
         self._native_close()
-        await super().aclose(close_connection_pool)
+        try:
+            await super().aclose(close_connection_pool)
+        finally:
+            if self._retry_policy is not None:
+                _options.close_with_pool(pool, self)
         await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
 
 
