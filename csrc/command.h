@@ -67,7 +67,6 @@ typedef struct ArCommand {
     Py_ssize_t missing;  /* replies of the batch still to come */
     void *connection;    /* a leased connection while it serves this command (borrowed) */
     uint64_t wire_start; /* position of its first byte in the connection's output */
-    size_t queued_bytes; /* counted against the pool's limit while it waits */
     double timeout;      /* seconds from the start, 0: none */
     double deadline;     /* monotonic seconds, 0: none */
     PyObject *weakrefs;

@@ -287,23 +287,3 @@ ar_encode_check(ar_state *state, const ar_text_codec *codec, PyObject *const *ar
     }
     return 0;
 }
-
-size_t
-ar_encode_estimate(PyObject *const *argv, Py_ssize_t argc)
-{
-    size_t size = HEADER_MAX;
-    for (Py_ssize_t i = 0; i < argc; i++) {
-        PyObject *argument = argv[i];
-        size += HEADER_MAX;
-        if (PyUnicode_Check(argument)) {
-            size += (size_t)PyUnicode_GET_LENGTH(argument);
-        } else if (PyBytes_Check(argument)) {
-            size += (size_t)PyBytes_GET_SIZE(argument);
-        } else if (PyObject_CheckBuffer(argument)) {
-            Py_ssize_t length = PyObject_Length(argument);
-            size += length > 0 ? (size_t)length : 0;
-            PyErr_Clear();
-        }
-    }
-    return size;
-}

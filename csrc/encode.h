@@ -21,7 +21,4 @@ int ar_encode_command(ar_state *state, ar_outq *queue, const ar_text_codec *code
 int ar_encode_check(ar_state *state, const ar_text_codec *codec, PyObject *const *argv,
                     Py_ssize_t argc);
 
-/* Rough size of the command in bytes, for the bytes-bounded queue. */
-size_t ar_encode_estimate(PyObject *const *argv, Py_ssize_t argc);
-
 #endif
