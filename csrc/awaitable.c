@@ -136,8 +136,9 @@ ar_awaitable_advance(ArCommand *self, PyObject **value)
     return *value == NULL ? -1 : 1;
 }
 
-void
-ar_awaitable_set_stop_iteration(PyObject *value)
+/* Ends an iteration with `value`, as a generator's return does. */
+static void
+set_stop_iteration(PyObject *value)
 {
     if (value == Py_None) {
         PyErr_SetNone(PyExc_StopIteration);
@@ -153,6 +154,25 @@ ar_awaitable_set_stop_iteration(PyObject *value)
         Py_DECREF(stop);
     }
 }
+
+PyObject *
+ar_awaitable_iterate(int verdict, PyObject *value)
+{
+    if (verdict == 1) {
+        set_stop_iteration(value);
+        Py_DECREF(value);
+        return NULL;
+    }
+    return verdict == 0 ? value : NULL;
+}
+
+#if PY_VERSION_HEX >= 0x030A0000
+PySendResult
+ar_awaitable_send_result(int verdict)
+{
+    return verdict == 0 ? PYGEN_NEXT : verdict == 1 ? PYGEN_RETURN : PYGEN_ERROR;
+}
+#endif
 
 /* ---- accessors ---- */
 

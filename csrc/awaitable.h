@@ -8,8 +8,13 @@
 
 /* The await protocol in three ways out: 1 finished (*value set), 0 pending, -1 with an exception set. */
 int ar_awaitable_advance(ArCommand *self, PyObject **value);
-/* Ends an iteration with `value`, as a generator's return does. */
-void ar_awaitable_set_stop_iteration(PyObject *value);
+/* Such a verdict as an iterator gives it, the value being what is yielded while it is pending. Steals
+ * `value`. */
+PyObject *ar_awaitable_iterate(int verdict, PyObject *value);
+#if PY_VERSION_HEX >= 0x030A0000
+/* Such a verdict as am_send gives it. */
+PySendResult ar_awaitable_send_result(int verdict);
+#endif
 /* The result as a new reference, or NULL with what it failed with set. Only when finished. */
 PyObject *ar_awaitable_outcome(ArCommand *self);
 /* Sets CancelledError with the message of the cancellation. */

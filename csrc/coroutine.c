@@ -40,16 +40,8 @@ coroutine_send(ArCommand *self, PyObject *argument)
         PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
         return NULL;
     }
-    switch (coroutine_advance(self, &value)) {
-    case 0:
-        return value;
-    case 1:
-        ar_awaitable_set_stop_iteration(value);
-        Py_DECREF(value);
-        return NULL;
-    default:
-        return NULL;
-    }
+    int verdict = coroutine_advance(self, &value);
+    return ar_awaitable_iterate(verdict, value);
 }
 
 #if PY_VERSION_HEX >= 0x030A0000
@@ -57,14 +49,7 @@ static PySendResult
 coroutine_am_send(ArCommand *self, PyObject *Py_UNUSED(argument), PyObject **value)
 {
     *value = NULL;
-    switch (coroutine_advance(self, value)) {
-    case 0:
-        return PYGEN_NEXT;
-    case 1:
-        return PYGEN_RETURN;
-    default:
-        return PYGEN_ERROR;
-    }
+    return ar_awaitable_send_result(coroutine_advance(self, value));
 }
 #endif
 

@@ -7,20 +7,23 @@ ensure_scheduled(ArCommand *self)
     return self->status == AR_NEW ? ar_command_schedule(self) : 0;
 }
 
+/* It is what it yields while it is pending. */
+static int
+future_advance(ArCommand *self, PyObject **yielded_or_value)
+{
+    int verdict = ar_awaitable_advance(self, yielded_or_value);
+    if (verdict == 0) {
+        *yielded_or_value = Py_NewRef((PyObject *)self);
+    }
+    return verdict;
+}
+
 static PyObject *
 future_iternext(ArCommand *self)
 {
     PyObject *value = NULL;
-    switch (ar_awaitable_advance(self, &value)) {
-    case 0:
-        return Py_NewRef((PyObject *)self);
-    case 1:
-        ar_awaitable_set_stop_iteration(value);
-        Py_DECREF(value);
-        return NULL;
-    default:
-        return NULL;
-    }
+    int verdict = future_advance(self, &value);
+    return ar_awaitable_iterate(verdict, value);
 }
 
 #if PY_VERSION_HEX >= 0x030A0000
@@ -28,15 +31,7 @@ static PySendResult
 future_am_send(ArCommand *self, PyObject *Py_UNUSED(argument), PyObject **value)
 {
     *value = NULL;
-    switch (ar_awaitable_advance(self, value)) {
-    case 0:
-        *value = Py_NewRef((PyObject *)self);
-        return PYGEN_NEXT;
-    case 1:
-        return PYGEN_RETURN;
-    default:
-        return PYGEN_ERROR;
-    }
+    return ar_awaitable_send_result(future_advance(self, value));
 }
 #endif
 
