@@ -171,29 +171,53 @@ def set_own_options(pool: Any, options: dict[str, Any]) -> None:
     pool._aiecs_options = options
 
 
+class Link:
+    """What a redis-py pool carries of ours: the transport made by its settings."""
+
+    def __init__(self, pool: Any) -> None:
+        config, self.retry = build_config(pool)
+        self.settings = _settings(pool)
+        self.transport = _native.Transport(config)
+
+
+def _settings(pool: Any) -> tuple[Any, ...]:
+    """Everything that build_config() reads, to tell whether it has changed."""
+    return (
+        dict(pool.connection_kwargs),
+        pool.connection_class,
+        pool.max_connections,
+        getattr(pool, "timeout", None),
+        dict(getattr(pool, "_aiecs_options", {})),
+    )
+
+
+def link(pool: Any) -> Link:
+    """The pool's transport; clients made on one pool share it as long as its settings stay.
+
+    Raises:
+        redis.exceptions.ConnectionError: a TLS file cannot be read.
+    """
+    current: Link | None = getattr(pool, "_aiecs_link", None)
+    if current is None or current.settings != _settings(pool):
+        if current is None:
+            pool._aiecs_transports = weakref.WeakSet()
+            pool.disconnect = functools.partial(_disconnect, weakref.ref(pool))
+        current = pool._aiecs_link = Link(pool)
+        pool._aiecs_transports.add(current.transport)
+    return current
+
+
 async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) -> None:
+    """The pool's disconnect(), and so its aclose(): closes our connections as well."""
     pool = reference()
     if pool is None:
         return
     idle_only = not kwargs.get("inuse_connections", args[0] if args else True)
-    for client in list(pool._aiecs_clients):
-        if not (idle_only and client._native_stats().get("inflight")):
-            client._native_close()
+    for transport in list(pool._aiecs_transports):
+        if not (idle_only and transport.stats().get("inflight")):
+            transport.close()
     await type(pool).disconnect(pool, *args, **kwargs)
     await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
-
-
-def close_with_pool(pool: Any, client: _native.Client) -> None:
-    """Have the pool's disconnect(), and so its aclose(), close the client's native connections."""
-    if not hasattr(pool, "_aiecs_clients"):
-        pool._aiecs_clients = weakref.WeakSet()
-        pool.disconnect = functools.partial(_disconnect, weakref.ref(pool))
-    pool._aiecs_clients.add(client)
-
-
-def leave_pool(pool: Any, client: _native.Client) -> None:
-    """The client closes itself: the pool need not do it too, a moment later."""
-    getattr(pool, "_aiecs_clients", set()).discard(client)
 
 
 def build_config(pool: Any) -> tuple[_native.Config, Retry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,14 +77,15 @@ class Redis(_First, _Second):  # type: ignore[misc]
         self._configure()
 
     def _configure(self) -> None:
-        """Read the pool's settings anew; connections made by older ones are closed."""
+        """Take the transport of the pool, made anew when the pool's settings have changed."""
         pool = self.connection_pool
         self._retry_policy: Retry | None = None
-        config = None
-        if not self.single_connection_client and _options.is_native_pool(pool):
-            config, self._retry_policy = _options.build_config(pool)
-            _options.close_with_pool(pool, self)
-        self._native_configure(config, config is not None and _options.explicit_retry(pool))
+        if self.single_connection_client or not _options.is_native_pool(pool):
+            self._native_configure(None, False)
+            return
+        link = _options.link(pool)
+        self._retry_policy = link.retry
+        self._native_configure(link.transport, _options.explicit_retry(pool))
 
     @classmethod
     def from_url(
@@ -162,23 +162,6 @@ class Redis(_First, _Second):  # type: ignore[misc]
             shard_hint,
             client=self,
         )
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the native connections, and the pool as redis.asyncio.Redis.aclose does.
-
-        Commands still pending fail with redis.exceptions.ConnectionError; the next one connects
-        anew.
-        """
-        pool = self.connection_pool
-        # Once only: a command that another task issues meanwhile is not to be struck down.
-        _options.leave_pool(pool, self)
-        self._native_close()
-        try:
-            await super().aclose(close_connection_pool)
-        finally:
-            if self._retry_policy is not None:
-                _options.close_with_pool(pool, self)
-        await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
 
 
 StrictRedis = Redis

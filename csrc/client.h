@@ -2,17 +2,15 @@
 #ifndef AR_CLIENT_H
 #define AR_CLIENT_H
 
-#include "pool.h"
 #include "target.h"
+#include "transport.h"
 
 typedef struct ArClient {
     ArTarget target;
-    ArConfig *config;    /* NULL until configured: everything goes redis-py's way */
-    ArPool *pool;        /* the one used last */
-    PyObject *pools;     /* dict of Core -> Pool: one for each live loop */
-    PyObject *callbacks; /* response_callbacks, or NULL */
-    int retrying;        /* an explicit retry policy: commands go through _retry_execute */
-    int downgraded;      /* has been told that the server speaks RESP2 only */
+    ArTransport *transport; /* NULL until configured: everything goes redis-py's way */
+    PyObject *callbacks;    /* response_callbacks, or NULL */
+    int retrying;           /* an explicit retry policy: commands go through _retry_execute */
+    int downgraded;         /* has been told that the server speaks RESP2 only */
 } ArClient;
 
 /* One reply of one command by the client's rules; steals `reply`, an exception instance being an
@@ -21,8 +19,5 @@ PyObject *ar_client_convert(ArClient *client, PyObject *name, PyObject *options,
 
 /* ops->start of its commands: submits to the pool of the running loop. */
 int ar_client_start(ArCommand *command);
-
-/* Closes the pools of loops that are alive, drops those of others. */
-int ar_client_close_pools(ArClient *self);
 
 #endif

@@ -4,70 +4,30 @@
 #include "execute.h"
 #include "hot.h"
 
-/* ---- configuring and closing ---- */
+/* ---- configuring ---- */
 
 PyDoc_STRVAR(native_configure_doc,
-             "_native_configure($self, config, retrying, /)\n--\n\n"
-             "Use the native transport by `config` (None: redis-py's own); `retrying` sends\n"
-             "commands through _retry_execute.");
+             "_native_configure($self, transport, retrying, /)\n--\n\n"
+             "Use this transport (None: redis-py's own); `retrying` sends commands through\n"
+             "_retry_execute.");
 
 static PyObject *
 client_native_configure(ArClient *self, PyObject *args)
 {
-    PyObject *config;
+    PyObject *transport;
     int retrying;
-    if (!PyArg_ParseTuple(args, "Op:_native_configure", &config, &retrying)) {
+    if (!PyArg_ParseTuple(args, "Op:_native_configure", &transport, &retrying)) {
         return NULL;
     }
-    if (config != Py_None && !Py_IS_TYPE(config, self->target.state->ConfigType)) {
-        PyErr_Format(PyExc_TypeError, "config must be a Config or None, not %s",
-                     Py_TYPE(config)->tp_name);
+    if (transport != Py_None && !Py_IS_TYPE(transport, self->target.state->TransportType)) {
+        PyErr_Format(PyExc_TypeError, "transport must be a Transport or None, not %s",
+                     Py_TYPE(transport)->tp_name);
         return NULL;
     }
-    if (ar_client_close_pools(self) < 0) {
-        return NULL;
-    }
-    Py_XSETREF(self->config, config == Py_None ? NULL : (ArConfig *)Py_NewRef(config));
+    Py_XSETREF(self->transport, transport == Py_None ? NULL : (ArTransport *)Py_NewRef(transport));
     self->retrying = retrying;
-    self->target.diverted = self->config == NULL;
+    self->target.diverted = self->transport == NULL;
     Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(native_close_doc, "_native_close($self, /)\n--\n\n"
-                               "Close every native connection; commands still pending fail with\n"
-                               "ConnectionError. The next command connects anew.");
-
-static PyObject *
-client_native_close(ArClient *self, PyObject *Py_UNUSED(ignored))
-{
-    if (ar_client_close_pools(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(native_stats_doc,
-             "_native_stats($self, /)\n--\n\n"
-             "Figures of the pool used last: connections, inflight, waiting, pending_bytes,\n"
-             "connects, reconnects, protocol.");
-
-static PyObject *
-client_native_stats(ArClient *self, PyObject *Py_UNUSED(ignored))
-{
-    const ArPool *pool = self->pool;
-    Py_ssize_t inflight = 0, bytes = 0;
-    if (pool == NULL || pool->closed) {
-        return PyDict_New();
-    }
-    for (int i = 0; i < pool->conn_count; i++) {
-        inflight += (Py_ssize_t)pool->conns[i]->inflight.count;
-        bytes += (Py_ssize_t)ar_outq_pending(&pool->conns[i]->out);
-    }
-    return Py_BuildValue("{s:i,s:n,s:n,s:n,s:K,s:K,s:i}", "connections", pool->conn_count,
-                         "inflight", inflight, "waiting",
-                         (Py_ssize_t)(pool->waiting.count + pool->lease_waiting.count),
-                         "pending_bytes", bytes, "connects", pool->connects, "reconnects",
-                         pool->reconnects, "protocol", pool->protocol);
 }
 
 /* ---- the type ---- */
@@ -76,9 +36,7 @@ static int
 client_traverse(ArClient *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->config);
-    Py_VISIT(self->pool);
-    Py_VISIT(self->pools);
+    Py_VISIT(self->transport);
     Py_VISIT(self->callbacks);
     Py_VISIT(self->target.native_method);
     return 0;
@@ -87,11 +45,7 @@ client_traverse(ArClient *self, visitproc visit, void *arg)
 static int
 client_clear(ArClient *self)
 {
-    if (ar_client_close_pools(self) < 0) {
-        PyErr_Clear();
-    }
-    Py_CLEAR(self->pools);
-    Py_CLEAR(self->config);
+    Py_CLEAR(self->transport);
     Py_CLEAR(self->callbacks);
     Py_CLEAR(self->target.native_method);
     return 0;
@@ -126,11 +80,9 @@ client_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
     self->target.dispatch = ar_execute_dispatch;
     self->target.python_class = state->python_client;
     self->target.diverted = 1;
-    self->pools = PyDict_New();
     self->target.native_method =
         PyObject_GetAttr((PyObject *)state->ClientType, state->str_execute_command);
-    if (self->pools == NULL || self->target.native_method == NULL ||
-        ar_target_check_override(&self->target) < 0) {
+    if (self->target.native_method == NULL || ar_target_check_override(&self->target) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -152,7 +104,7 @@ client_setattro(ArClient *self, PyObject *name, PyObject *value)
         Py_XSETREF(self->callbacks, value != NULL && PyDict_Check(value) ? Py_NewRef(value) : NULL);
     } else if (PyUnicode_Compare(name, state->str_connection) == 0) {
         /* A connection of its own (single_connection_client) is driven by redis-py. */
-        self->target.diverted = self->config == NULL || (value != NULL && value != Py_None);
+        self->target.diverted = self->transport == NULL || (value != NULL && value != Py_None);
     }
     return 0;
 }
@@ -177,15 +129,13 @@ static PyMethodDef client_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, native_execute_doc},
     {"_native_batch", (PyCFunction)ar_execute_batch, METH_VARARGS, native_batch_doc},
     {"_native_configure", (PyCFunction)client_native_configure, METH_VARARGS, native_configure_doc},
-    {"_native_close", (PyCFunction)client_native_close, METH_NOARGS, native_close_doc},
-    {"_native_stats", (PyCFunction)client_native_stats, METH_NOARGS, native_stats_doc},
     {NULL},
 };
 
 static PyObject *
 client_get_ready(ArClient *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(self->config != NULL && ar_target_is_direct(&self->target));
+    return PyBool_FromLong(self->transport != NULL && ar_target_is_direct(&self->target));
 }
 
 static PyObject *
@@ -194,7 +144,15 @@ client_get_retrying(ArClient *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(self->retrying);
 }
 
+static PyObject *
+client_get_transport(ArClient *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->transport != NULL ? (PyObject *)self->transport : Py_None);
+}
+
 static PyGetSetDef client_getset[] = {
+    {"_native_transport", (getter)client_get_transport, NULL,
+     "What carries its commands, or None: redis-py's own.", NULL},
     {"_native_ready", (getter)client_get_ready, NULL, "Commands take the native way.", NULL},
     {"_native_retrying", (getter)client_get_retrying, NULL, "An explicit retry policy is set.",
      NULL},

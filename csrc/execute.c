@@ -102,7 +102,7 @@ make_command(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t r
     if (command != NULL) {
         command->properties = properties;
         command->options = Py_XNewRef(options);
-        command->timeout = self->config->timeout;
+        command->timeout = self->transport->config->timeout;
     }
     return (PyObject *)command;
 }
@@ -203,10 +203,10 @@ ar_execute_batch(ArClient *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!p:_native_batch", &PyList_Type, &commands, &raw)) {
         return NULL;
     }
-    if (self->config == NULL) {
+    if (self->transport == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "_native_batch() needs a configured native client");
         return NULL;
     }
     return ar_batch_new((PyObject *)self, self->target.state, &batch_ops, commands, raw,
-                        self->config->timeout);
+                        self->transport->config->timeout);
 }

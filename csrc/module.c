@@ -225,8 +225,8 @@ module_exec(PyObject *module)
         ar_hot_setup(state) < 0 || ar_reader_setup(module, state) < 0 ||
         ar_core_setup(module, state) < 0 || ar_coroutine_setup(module, state) < 0 ||
         ar_future_setup(module, state) < 0 || ar_config_setup(module, state) < 0 ||
-        ar_pool_setup(module, state) < 0 || ar_client_type_setup(module, state) < 0 ||
-        ar_pipeline_setup(module, state) < 0) {
+        ar_pool_setup(module, state) < 0 || ar_transport_setup(module, state) < 0 ||
+        ar_client_type_setup(module, state) < 0 || ar_pipeline_setup(module, state) < 0) {
         return -1;
     }
     return 0;

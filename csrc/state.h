@@ -11,6 +11,7 @@
     X(PyTypeObject, CommandFutureType)                                                             \
     X(PyTypeObject, ConfigType)                                                                    \
     X(PyTypeObject, PoolType)                                                                      \
+    X(PyTypeObject, TransportType)                                                                 \
     X(PyTypeObject, ClientType)                                                                    \
     X(PyTypeObject, PipelineType)                                                                  \
     X(PyTypeObject, ReaderType)

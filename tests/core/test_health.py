@@ -32,7 +32,7 @@ async def test_an_idle_connection_is_pinged(server):
         before = await pings(client)
         await asyncio.sleep(0.5)
         assert await pings(client) >= before + 2
-        assert client._native_stats()["connects"] == 1
+        assert client._native_transport.stats()["connects"] == 1
 
 
 async def test_none_is_sent_without_an_interval(server):
@@ -49,9 +49,9 @@ async def test_a_silent_server_is_noticed_while_nobody_asks(server):
         await client.set("key", "value")
         server.pause()
         try:
-            await until(lambda: client._native_stats()["connections"] == 0)
+            await until(lambda: client._native_transport.stats()["connections"] == 0)
         finally:
             server.resume()
         assert await client.get("key") == b"value"
-        assert client._native_stats()["connects"] == 2
+        assert client._native_transport.stats()["connects"] == 2
         assert reports == []

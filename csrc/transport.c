@@ -1,0 +1,238 @@
+/* Which pool serves the running loop; what becomes of pools whose loop or process is gone. */
+#include "transport.h"
+
+#include <structmember.h>
+
+/* ---- the pool of the running loop ---- */
+
+/* Drops the pools whose loop was closed under them, or that belong to the parent process. */
+static int
+forget_dead_pools(ArTransport *self)
+{
+    PyObject *pools = PyDict_Values(self->pools);
+    if (pools == NULL) {
+        return -1;
+    }
+    int result = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        if (ar_pool_usable(pool)) {
+            continue;
+        }
+        ar_pool_discard(pool);
+        if (PyDict_DelItem(self->pools, (PyObject *)pool->core) < 0) {
+            result = -1;
+            break;
+        }
+    }
+    Py_DECREF(pools);
+    return result;
+}
+
+static int
+switch_pool(ArTransport *self, ArCore *core)
+{
+    Py_CLEAR(self->pool);
+    ArPool *pool = (ArPool *)PyDict_GetItemWithError(self->pools, (PyObject *)core);
+    if (pool != NULL && !pool->closed) {
+        self->pool = (ArPool *)Py_NewRef((PyObject *)pool);
+        return 0;
+    }
+    if (PyErr_Occurred() || forget_dead_pools(self) < 0) {
+        return -1;
+    }
+    pool = ar_pool_new(core, self->config);
+    if (pool == NULL) {
+        return -1;
+    }
+    if (PyDict_SetItem(self->pools, (PyObject *)core, (PyObject *)pool) < 0) {
+        Py_DECREF(pool);
+        return -1;
+    }
+    self->pool = pool;
+    return 0;
+}
+
+int
+ar_transport_submit(ArTransport *self, ArCommand *command)
+{
+    /* A core is closed with its last pool; the loop gets another one. */
+    if (command->core == NULL || command->core->ev == NULL) {
+        ArPool *last = self->pool;
+        Py_CLEAR(command->core);
+        if (last != NULL && !last->closed && ar_core_draining_here(last->core)) {
+            command->core = (ArCore *)Py_NewRef((PyObject *)last->core);
+        } else if ((command->core = ar_core_get(command->state)) == NULL) {
+            return -1;
+        }
+    }
+    if ((self->pool == NULL || self->pool->core != command->core || self->pool->closed) &&
+        switch_pool(self, command->core) < 0) {
+        return -1;
+    }
+    return ar_pool_submit(self->pool, command);
+}
+
+static int
+close_pools(ArTransport *self)
+{
+    Py_CLEAR(self->pool);
+    if (self->pools == NULL) {
+        return 0;
+    }
+    PyObject *pools = PyDict_Values(self->pools);
+    if (pools == NULL) {
+        return -1;
+    }
+    PyDict_Clear(self->pools);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        if (ar_pool_usable(pool)) {
+            ar_pool_close(pool);
+        } else {
+            ar_pool_discard(pool);
+        }
+    }
+    Py_DECREF(pools);
+    return 0;
+}
+
+/* ---- the type ---- */
+
+static PyObject *
+transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"config", NULL};
+    ar_state *state = PyType_GetModuleState(type);
+    PyObject *config;
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Transport", keywords,
+                                                      state->ConfigType, &config)) {
+        return NULL;
+    }
+    ArTransport *self = (ArTransport *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = state;
+    self->config = (ArConfig *)Py_NewRef(config);
+    self->pools = PyDict_New();
+    if (self->pools == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int
+transport_traverse(ArTransport *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->config);
+    Py_VISIT(self->pool);
+    Py_VISIT(self->pools);
+    return 0;
+}
+
+static int
+transport_clear(ArTransport *self)
+{
+    if (close_pools(self) < 0) {
+        PyErr_Clear();
+    }
+    Py_CLEAR(self->pools);
+    Py_CLEAR(self->config);
+    return 0;
+}
+
+static void
+transport_dealloc(ArTransport *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    PyObject *pending = ar_exception_take();
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    (void)transport_clear(self);
+    if (pending != NULL) {
+        ar_exception_restore(pending);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(close_doc,
+             "close($self, /)\n--\n\n"
+             "Close every connection; commands still pending fail with ConnectionError.\n"
+             "The next command connects anew.");
+
+static PyObject *
+transport_close(ArTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (close_pools(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
+                        "Figures of the pool used last: connections, inflight, waiting,\n"
+                        "pending_bytes, connects, reconnects, protocol.");
+
+static PyObject *
+transport_stats(ArTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    const ArPool *pool = self->pool;
+    Py_ssize_t inflight = 0, bytes = 0;
+    if (pool == NULL || pool->closed) {
+        return PyDict_New();
+    }
+    for (int i = 0; i < pool->conn_count; i++) {
+        inflight += (Py_ssize_t)pool->conns[i]->inflight.count;
+        bytes += (Py_ssize_t)ar_outq_pending(&pool->conns[i]->out);
+    }
+    return Py_BuildValue("{s:i,s:n,s:n,s:n,s:K,s:K,s:i}", "connections", pool->conn_count,
+                         "inflight", inflight, "waiting",
+                         (Py_ssize_t)(pool->waiting.count + pool->lease_waiting.count),
+                         "pending_bytes", bytes, "connects", pool->connects, "reconnects",
+                         pool->reconnects, "protocol", pool->protocol);
+}
+
+static PyMethodDef transport_methods[] = {
+    {"close", (PyCFunction)transport_close, METH_NOARGS, close_doc},
+    {"stats", (PyCFunction)transport_stats, METH_NOARGS, stats_doc},
+    {NULL},
+};
+
+static PyMemberDef transport_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ArTransport, weakrefs), READONLY, NULL},
+    {NULL},
+};
+
+static PyType_Slot transport_slots[] = {
+    {Py_tp_doc, (void *)"Transport(config)\n--\n\nConnections by one set of settings."},
+    {Py_tp_new, transport_new},
+    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_traverse, transport_traverse},
+    {Py_tp_clear, transport_clear},
+    {Py_tp_methods, transport_methods},
+    {Py_tp_members, transport_members},
+    {0, NULL},
+};
+
+static PyType_Spec transport_spec = {
+    .name = "aiecs_redis._native.Transport",
+    .basicsize = sizeof(ArTransport),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = transport_slots,
+};
+
+int
+ar_transport_setup(PyObject *module, ar_state *state)
+{
+    state->TransportType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &transport_spec, NULL);
+    if (state->TransportType == NULL) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "Transport", (PyObject *)state->TransportType);
+}
