@@ -3,8 +3,10 @@
 from aiecs_redis import _bind as _bind  # first: configures the core
 from aiecs_redis import exceptions
 from aiecs_redis.client import Redis, StrictRedis
+from aiecs_redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from aiecs_redis.exceptions import OutcomeUnknownError
 from aiecs_redis.pipeline import Pipeline
+from aiecs_redis.pubsub import Gap, PubSub
 from aiecs_redis.redis_client import (
     RedisClient,
     close_redis_client,
@@ -13,11 +15,16 @@ from aiecs_redis.redis_client import (
 )
 
 __all__ = [
+    "Connection",
+    "Gap",
     "OutcomeUnknownError",
     "Pipeline",
+    "PubSub",
     "Redis",
     "RedisClient",
+    "SSLConnection",
     "StrictRedis",
+    "UnixDomainSocketConnection",
     "close_redis_client",
     "exceptions",
     "get_redis_client",

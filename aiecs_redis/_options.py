@@ -39,7 +39,8 @@ USER_TIMEOUT = 30.0
 
 _TIMEOUTS = (redis.exceptions.TimeoutError, socket.timeout, asyncio.TimeoutError)
 
-_NATIVE_CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
+NATIVE_CONNECTIONS: set[type] = {Connection, SSLConnection, UnixDomainSocketConnection}
+"""Connection classes, redis-py's and (added by connection.py) ours, whose settings say all."""
 
 
 def _default_retry() -> Retry:
@@ -73,7 +74,7 @@ def is_native_pool(pool: Any) -> bool:
         in (ConnectionPool.get_connection, BlockingConnectionPool.get_connection)
         and cls.make_connection
         in (ConnectionPool.make_connection, BlockingConnectionPool.make_connection)
-        and pool.connection_class in _NATIVE_CONNECTIONS
+        and pool.connection_class in NATIVE_CONNECTIONS
         and pool.connection_kwargs.get("redis_connect_func") is None
     )
 
@@ -97,11 +98,12 @@ def explicit_retry(pool: Any) -> bool:
     return bool(errors) or retry != DEFAULT_RETRY
 
 
-def _template(pool: Any) -> Any:
+def make_connection(pool: Any, connection_class: Any) -> Any:
+    """A connection by the pool's settings, not connected; the settings stay as they are."""
     kwargs = dict(pool.connection_kwargs)
     if "retry_on_error" in kwargs:
         kwargs["retry_on_error"] = list(kwargs["retry_on_error"] or ())
-    return pool.connection_class(**kwargs)
+    return connection_class(**kwargs)
 
 
 def _credentials(template: Any) -> Callable[[], Any] | None:
@@ -220,46 +222,62 @@ async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) ->
     await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
 
 
+def _endpoint(template: Any) -> dict[str, Any]:
+    """What every connection needs: where to, how, and how to read and write text."""
+    encoder = template.encoder
+    utf8 = encoder.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    strict = encoder.encoding_errors == "strict"
+    where = (
+        {"path": template.path}
+        if hasattr(template, "path")
+        else {"host": template.host, "port": int(template.port)}
+    )
+    return {
+        **where,
+        "encoding": None if utf8 else encoder.encoding,
+        "errors": None if strict else encoder.encoding_errors,
+        "decode_responses": bool(encoder.decode_responses),
+        "connect_timeout": float(template.socket_connect_timeout or 0),
+        "keepalive": bool(getattr(template, "socket_keepalive", False)),
+        "socket_options": _socket_options(template),
+        "tls": _tls(template),
+    }
+
+
+def connection_config(connection: Any) -> _native.Config:
+    """The native settings for one connection that redis-py's code will introduce to the server.
+
+    Raises:
+        redis.exceptions.ConnectionError: a TLS file cannot be read.
+    """
+    return _native.Config(**_endpoint(connection), introduce=False)
+
+
 def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     """The native settings for a pool, and the retry policy of its connections.
 
     Raises:
         redis.exceptions.ConnectionError: a TLS file cannot be read.
     """
-    template = _template(pool)
-    encoder = template.encoder
+    template = make_connection(pool, pool.connection_class)
     retry = template.retry
     explicit = explicit_retry(pool)
-    utf8 = encoder.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    strict = encoder.encoding_errors == "strict"
     lib_name, lib_version = _driver(template)
     own: dict[str, Any] = getattr(pool, "_aiecs_options", {})
     pool_timeout = own.get("pool_timeout", getattr(pool, "timeout", POOL_TIMEOUT))
     max_pending_bytes = own.get("max_pending_bytes", MAX_PENDING_BYTES)
-    where = (
-        {"path": template.path}
-        if hasattr(template, "path")
-        else {"host": template.host, "port": int(template.port)}
-    )
     config = _native.Config(
-        **where,
+        **_endpoint(template),
         db=int(template.db or 0),
         credentials=_credentials(template),
         client_name=template.client_name,
         lib_name=lib_name,
         lib_version=lib_version,
         protocol=int(template.protocol or 3),
-        encoding=None if utf8 else encoder.encoding,
-        errors=None if strict else encoder.encoding_errors,
-        decode_responses=bool(encoder.decode_responses),
         timeout=float(template.socket_timeout or 0),
-        connect_timeout=float(template.socket_connect_timeout or 0),
-        keepalive=bool(getattr(template, "socket_keepalive", False)),
-        socket_options=_socket_options(template),
         max_connections=min(int(pool.max_connections), 2**31 - 1),
         pool_timeout=float(pool_timeout or 0),
         max_pending_bytes=int(max_pending_bytes),
-        tls=_tls(template),
         retries=0 if explicit else int(retry.get_retries()),
         backoff=retry._backoff.compute,
         replay=not explicit,

@@ -6,13 +6,17 @@ import functools
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redis.asyncio.client import Monitor
+
 from aiecs_redis import _native, _options
 from aiecs_redis._bind import BaseRedis, response_callbacks
+from aiecs_redis.connection import LeasedConnection, Leases
 
 if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
 
     from aiecs_redis.pipeline import Pipeline
+    from aiecs_redis.pubsub import PubSub
 
     # For type checkers, redis-py's annotations of the hot commands come first.
     _First = BaseRedis
@@ -80,10 +84,15 @@ class Redis(_First, _Second):  # type: ignore[misc]
         """Take the transport of the pool, made anew when the pool's settings have changed."""
         pool = self.connection_pool
         self._retry_policy: Retry | None = None
-        if self.single_connection_client or not _options.is_native_pool(pool):
+        self._leases: Leases | None = None
+        if not _options.is_native_pool(pool):
             self._native_configure(None, False)
             return
         link = _options.link(pool)
+        self._leases = Leases(pool, link.transport)
+        if self.single_connection_client:
+            self._native_configure(None, False)  # redis-py's code drives a leased connection
+            return
         self._retry_policy = link.retry
         self._native_configure(link.transport, _options.explicit_retry(pool))
 
@@ -156,12 +165,46 @@ class Redis(_First, _Second):  # type: ignore[misc]
         from aiecs_redis.pipeline import Pipeline
 
         return Pipeline(
-            self.connection_pool,
+            self._leases or self.connection_pool,
             self.response_callbacks,
             transaction,
             shard_hint,
             client=self,
         )
+
+    def pubsub(self, **kwargs: Any) -> PubSub:
+        """Subscriptions on a connection of their own: see `aiecs_redis.PubSub` for arguments."""
+        from aiecs_redis.pubsub import PubSub
+
+        return PubSub(
+            self._leases or self.connection_pool,
+            **{"event_dispatcher": self._event_dispatcher, **kwargs},
+        )
+
+    def monitor(self) -> Monitor:
+        """Every command that the server receives, as redis.asyncio.Redis.monitor()."""
+        return Monitor(self._leases or self.connection_pool)  # type: ignore[arg-type]
+
+    async def initialize(self: Self) -> Self:
+        """With single_connection_client, take the connection; as redis.asyncio.Redis does."""
+        if self.single_connection_client and self._leases is not None:
+            async with self._single_conn_lock:
+                if self.connection is None:
+                    self.connection = await self._leases.get_connection()
+        await super().initialize()
+        return self
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """As redis.asyncio.Redis.aclose(); closing the pool closes the native connections.
+
+        Commands still pending then fail with redis.exceptions.ConnectionError; the next one
+        connects anew.
+        """
+        connection = self.connection
+        if isinstance(connection, LeasedConnection) and self._leases is not None:
+            self.connection = None
+            await self._leases.release(connection)
+        await super().aclose(close_connection_pool)
 
 
 StrictRedis = Redis

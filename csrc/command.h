@@ -30,6 +30,7 @@ enum {
     AR_BLOCKING = 1 << 1,     /* the server may keep the reply back */
     AR_STATEFUL = 1 << 2,     /* changes the connection it is sent on */
     AR_NEVER_DECODE = 1 << 3, /* the reply is binary whatever the client's setting */
+    AR_LEND = 1 << 4,         /* sends nothing: is after a connection of its own */
 };
 
 struct ArCommand;
@@ -40,6 +41,9 @@ typedef struct {
     int (*start)(struct ArCommand *command);
     /* Reply to result, stealing the reply. NULL with an exception set: the command fails with it. */
     PyObject *(*convert)(struct ArCommand *command, PyObject *reply);
+    /* Of an AR_LEND command: `lender` hands over `connection`, which it no longer owns. -1 with an
+     * exception set: it was not taken. */
+    int (*lend)(struct ArCommand *command, void *connection, void *lender);
     /* The waiter has given up while `connection` was serving this command alone. */
     void (*abandoned)(struct ArCommand *command);
 } ar_command_ops;

@@ -57,6 +57,7 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                "replay",
                                "retry_on_timeout",
                                "health_check_interval",
+                               "introduce",
                                NULL};
     ar_state *state = PyType_GetModuleState(type);
     PyObject *tls = Py_None;
@@ -68,17 +69,18 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->credentials = self->client_name = self->lib_name = self->lib_version = Py_None;
     self->backoff = Py_None;
     self->protocol = 3;
+    self->introduce = 1;
     self->max_connections = 1;
     self->max_pending_bytes = 64 * 1024 * 1024;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppd:Config", keywords, &self->endpoint.host,
+            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdp:Config", keywords, &self->endpoint.host,
             &self->endpoint.port, &self->endpoint.path, &self->db, &self->credentials,
             &self->client_name, &self->lib_name, &self->lib_version, &self->protocol,
             &self->codec.encoding, &self->codec.errors, &self->decode, &self->timeout,
             &self->connect_timeout, &self->keepalive, &PyTuple_Type, &self->socket_options,
             &self->max_connections, &self->pool_timeout, &self->max_pending_bytes, &tls,
             &self->retries, &self->backoff, &self->replay, &self->retry_on_timeout,
-            &self->health_check_interval)) {
+            &self->health_check_interval, &self->introduce)) {
         goto error;
     }
     if ((self->endpoint.host == NULL) == (self->endpoint.path == NULL)) {

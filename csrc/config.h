@@ -29,6 +29,7 @@ typedef struct {
     int replay;                  /* repeat what may be repeated after a lost connection */
     int retry_on_timeout;
     double health_check_interval; /* seconds of silence before a PING, 0: none */
+    int introduce;                /* do the handshake; otherwise connecting is all */
 } ArConfig;
 
 int ar_config_setup(PyObject *module, ar_state *state);

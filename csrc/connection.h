@@ -35,6 +35,11 @@ typedef struct {
     void (*progress)(struct ar_conn *conn); /* bytes have left or come in */
     void (*push)(struct ar_conn *conn, PyObject *message); /* RESP3 push; steals the message */
     void (*resume_later)(struct ar_conn *conn);            /* call ar_conn_resume() next turn */
+    /* Both NULL for an owner that sends commands. Otherwise nothing is parsed once the connection is ready:
+     * the bytes are the owner's (-1 with an exception set: the connection is lost), and `settled`
+     * follows when what had come has been handed over. */
+    int (*bytes)(struct ar_conn *conn, const char *data, size_t length);
+    void (*settled)(struct ar_conn *conn);
 } ar_conn_owner;
 
 enum { AR_HANDSHAKE_STEPS = 8 };

@@ -142,6 +142,10 @@ void
 ar_conn_handshake_start(ar_conn *conn)
 {
     conn->state = AR_CONN_HANDSHAKE;
+    if (!conn->config->introduce) {
+        become_ready(conn);
+        return;
+    }
     if (conn->config->credentials == Py_None) {
         introduce(conn, Py_None);
         return;

@@ -281,8 +281,8 @@ find(PyObject *const *argv, Py_ssize_t argc)
     return append_word(name, &length, argv[1]) < 0 ? NULL : find_name(name);
 }
 
-static int
-is_word(PyObject *argument, const char *word)
+int
+ar_lanes_is_word(PyObject *argument, const char *word)
 {
     char text[NAME_MAX_LENGTH];
     size_t length = 0;
@@ -293,8 +293,8 @@ is_word(PyObject *argument, const char *word)
 static PyObject *
 block_option(PyObject *const *argv, Py_ssize_t argc)
 {
-    for (Py_ssize_t i = 1; i + 1 < argc && !is_word(argv[i], "STREAMS"); i++) {
-        if (is_word(argv[i], "BLOCK")) {
+    for (Py_ssize_t i = 1; i + 1 < argc && !ar_lanes_is_word(argv[i], "STREAMS"); i++) {
+        if (ar_lanes_is_word(argv[i], "BLOCK")) {
             return argv[i + 1];
         }
     }
@@ -312,9 +312,10 @@ static uint8_t
 set_properties(PyObject *const *argv, Py_ssize_t argc)
 {
     for (Py_ssize_t i = 3; i < argc; i++) {
-        if (is_word(argv[i], "NX") || is_word(argv[i], "XX") || is_word(argv[i], "GET") ||
-            is_word(argv[i], "IFEQ") || is_word(argv[i], "IFNE") || is_word(argv[i], "IFDEQ") ||
-            is_word(argv[i], "IFDNE")) {
+        if (ar_lanes_is_word(argv[i], "NX") || ar_lanes_is_word(argv[i], "XX") ||
+            ar_lanes_is_word(argv[i], "GET") || ar_lanes_is_word(argv[i], "IFEQ") ||
+            ar_lanes_is_word(argv[i], "IFNE") || ar_lanes_is_word(argv[i], "IFDEQ") ||
+            ar_lanes_is_word(argv[i], "IFDNE")) {
             return 0;
         }
     }
@@ -333,7 +334,7 @@ ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc)
 {
     const command_entry *entry = find(argv, argc);
     if (entry == NULL) {
-        return is_word(argv[0], "SET") ? set_properties(argv, argc) : 0;
+        return ar_lanes_is_word(argv[0], "SET") ? set_properties(argv, argc) : 0;
     }
     if (is_stream_read(entry) && block_option(argv, argc) != NULL) {
         return AR_BLOCKING;

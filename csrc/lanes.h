@@ -11,4 +11,7 @@ uint8_t ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc);
 /* Seconds the server may keep a blocking command waiting: 0 for ever, -1 when it cannot be told. */
 double ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc);
 
+/* Whether the argument is `word` (in capitals), in whatever case. */
+int ar_lanes_is_word(PyObject *argument, const char *word);
+
 #endif

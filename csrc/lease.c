@@ -21,7 +21,7 @@ open_leases(ArPool *pool)
     int limit = pool->config->max_connections > 1 ? pool->config->max_connections - 1 : 1;
     while (!ar_libev_timer_active(&pool->retry_timer) &&
            (size_t)ar_pool_count_lane(pool, AR_LANE_LEASED, 1) < pool->lease_waiting.count &&
-           ar_pool_count_lane(pool, AR_LANE_LEASED, 0) < limit) {
+           ar_pool_count_lane(pool, AR_LANE_LEASED, 0) + pool->lent_count < limit) {
         if (ar_pool_open_conn(pool, AR_LANE_LEASED) < 0) {
             return;
         }
@@ -64,6 +64,55 @@ ar_lease_dispatch(ArPool *pool)
         Py_DECREF(command);
     }
 }
+
+/* ---- lending ---- */
+
+int
+ar_lease_lend(ArPool *pool, ar_conn *conn, ArCommand *command)
+{
+    if (ar_pool_list_add(&pool->lent, &pool->lent_count, &pool->lent_capacity, conn) < 0) {
+        return -1;
+    }
+    (void)ar_pool_remove_conn(pool, conn);
+    if (command->ops->lend(command, conn, pool) < 0) {
+        PyObject *error = ar_exception_take();
+        ar_pool_take_back(pool, conn, 0);
+        ar_exception_restore(error);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+remove_lent(ArPool *pool, const ar_conn *conn)
+{
+    for (int i = 0; i < pool->lent_count; i++) {
+        if (pool->lent[i] == conn) {
+            pool->lent[i] = pool->lent[--pool->lent_count];
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void
+ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse)
+{
+    int known = remove_lent(pool, conn);
+    conn->calls = &ar_pool_conn_owner;
+    conn->owner = pool;
+    if (!known || !reuse || pool->closed || conn->state != AR_CONN_READY ||
+        ar_pool_list_add(&pool->conns, &pool->conn_count, &pool->conn_capacity, conn) < 0) {
+        PyErr_Clear(); /* without memory for the list it is closed, too */
+        ar_conn_close(conn);
+        ar_conn_unref(conn);
+    }
+    if (!pool->closed) {
+        ar_pool_dispatch(pool);
+    }
+}
+
+/* ---- giving up ---- */
 
 void
 ar_pool_abandon(ArCommand *command)

@@ -4,6 +4,7 @@
 #include "awaitable.h"
 #include "client_type.h"
 #include "hot.h"
+#include "link.h"
 #include "pipeline.h"
 #include "reader.h"
 
@@ -190,6 +191,12 @@ intern_strings(ar_state *state)
         {&state->str_response_callbacks, "response_callbacks"},
         {&state->str_connection, "connection"},
         {&state->str_command_stack, "command_stack"},
+        {&state->str_type, "type"},
+        {&state->str_pattern, "pattern"},
+        {&state->str_channel, "channel"},
+        {&state->str_data, "data"},
+        {&state->str_pmessage, "pmessage"},
+        {&state->str_smessage, "smessage"},
         {&state->str_ok, "OK"},
     };
     for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++) {
@@ -225,8 +232,9 @@ module_exec(PyObject *module)
         ar_hot_setup(state) < 0 || ar_reader_setup(module, state) < 0 ||
         ar_core_setup(module, state) < 0 || ar_coroutine_setup(module, state) < 0 ||
         ar_future_setup(module, state) < 0 || ar_config_setup(module, state) < 0 ||
-        ar_pool_setup(module, state) < 0 || ar_transport_setup(module, state) < 0 ||
-        ar_client_type_setup(module, state) < 0 || ar_pipeline_setup(module, state) < 0) {
+        ar_pool_setup(module, state) < 0 || ar_link_setup(module, state) < 0 ||
+        ar_transport_setup(module, state) < 0 || ar_client_type_setup(module, state) < 0 ||
+        ar_pipeline_setup(module, state) < 0) {
         return -1;
     }
     return 0;

@@ -13,21 +13,27 @@ static void open_express(ArPool *pool);
 
 /* ---- the list of connections ---- */
 
-static int
-add_conn(ArPool *pool, ar_conn *conn)
+int
+ar_pool_list_add(ar_conn ***list, int *count, int *capacity, ar_conn *conn)
 {
-    if (pool->conn_count == pool->conn_capacity) {
-        int capacity = pool->conn_capacity ? pool->conn_capacity * 2 : 4;
-        ar_conn **conns = PyMem_Realloc(pool->conns, (size_t)capacity * sizeof(*conns));
-        if (conns == NULL) {
+    if (*count == *capacity) {
+        int wanted = *capacity ? *capacity * 2 : 4;
+        ar_conn **larger = PyMem_Realloc(*list, (size_t)wanted * sizeof(*larger));
+        if (larger == NULL) {
             PyErr_NoMemory();
             return -1;
         }
-        pool->conns = conns;
-        pool->conn_capacity = capacity;
+        *list = larger;
+        *capacity = wanted;
     }
-    pool->conns[pool->conn_count++] = conn;
+    (*list)[(*count)++] = conn;
     return 0;
+}
+
+static int
+add_conn(ArPool *pool, ar_conn *conn)
+{
+    return ar_pool_list_add(&pool->conns, &pool->conn_count, &pool->conn_capacity, conn);
 }
 
 int
@@ -62,6 +68,9 @@ int
 ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
 {
     double timeout = command->timeout;
+    if (command->properties & AR_LEND) {
+        return ar_lease_lend(pool, conn, command);
+    }
     if (conn->lane == AR_LANE_LEASED) {
         if (command->properties & AR_BLOCKING) {
             double block = ar_lanes_block_seconds(command->argv, command->argc);
@@ -109,7 +118,9 @@ pick_express(const ArPool *pool)
             busy = conn;
         }
     }
-    return busy != NULL && pool->conn_count >= pool->config->max_connections ? busy : NULL;
+    return busy != NULL && pool->conn_count + pool->lent_count >= pool->config->max_connections
+               ? busy
+               : NULL;
 }
 
 static int
@@ -299,6 +310,9 @@ ar_pool_close(ArPool *pool)
     }
     ar_pool_fail_ring(pool, &pool->waiting, reason);
     ar_pool_fail_ring(pool, &pool->lease_waiting, reason);
+    while (pool->lent_count > 0) { /* its owner gives it back */
+        ar_conn_lose(pool->lent[pool->lent_count - 1], Py_NewRef(reason), 0);
+    }
     Py_DECREF(reason);
     release_connections(pool);
     Py_DECREF(pool);
@@ -330,6 +344,7 @@ discard(ArPool *pool)
     }
     drop_ring(&pool->waiting);
     drop_ring(&pool->lease_waiting);
+    pool->lent_count = 0;
     release_connections(pool);
 }
 
@@ -384,6 +399,7 @@ pool_dealloc(ArPool *self)
     ar_ring_free(&self->waiting);
     ar_ring_free(&self->lease_waiting);
     PyMem_Free(self->conns);
+    PyMem_Free(self->lent);
     Py_CLEAR(self->config);
     Py_CLEAR(self->core);
     if (pending != NULL) {

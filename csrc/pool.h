@@ -11,6 +11,8 @@ typedef struct ArPool {
     ArConfig *config;
     ar_conn **conns;
     int conn_count, conn_capacity;
+    ar_conn **lent; /* borrowed: in the hands of links */
+    int lent_count, lent_capacity;
     ar_ring waiting;       /* ArCommand *, owned: for an express connection, or for room in it */
     ar_ring lease_waiting; /* ArCommand *, owned: for a connection of their own */
     int failures;          /* attempts to connect that failed in a row */
@@ -33,6 +35,8 @@ int ar_pool_submit(ArPool *pool, ArCommand *command);
 void ar_pool_close(ArPool *pool);
 /* As above for a loop that is gone: nobody is told. */
 void ar_pool_discard(ArPool *pool);
+/* A connection that had been lent comes back, and the reference with it; `reuse`: for somebody else. */
+void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
 /* ops->abandoned of commands sent through a pool. */
 void ar_pool_abandon(ArCommand *command);
 

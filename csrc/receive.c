@@ -147,6 +147,12 @@ keep_for_later(ar_conn *conn, const char *rest, size_t length)
 static int
 process(ar_conn *conn, const char *data, size_t length)
 {
+    if (conn->calls->bytes != NULL && conn->state == AR_CONN_READY) {
+        if (conn->calls->bytes(conn, data, length) < 0) {
+            ar_conn_lose(conn, NULL, 0);
+        }
+        return conn->state == AR_CONN_READY;
+    }
     while (length > 0) {
         const redisReader *reader = conn->context->reader;
         /* In the middle of something large, slices would only make hiredis look in vain. */
@@ -209,7 +215,9 @@ read_and_process(ar_conn *conn)
         if (tls) {
             /* OpenSSL may hold more than the socket shows: read until it has nothing left. */
             if (rounds >= READS_PER_DRAIN * 4) {
-                keep_for_later(conn, NULL, 0);
+                if (conn->calls->bytes == NULL) {
+                    keep_for_later(conn, NULL, 0);
+                }
                 return;
             }
         } else if (length < AR_READ_BUFFER || rounds >= READS_PER_DRAIN) {
@@ -237,6 +245,9 @@ ar_conn_on_readable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED
     } else {
         if (conn->session != NULL && conn->out.head != NULL) {
             ar_conn_flush_later(conn); /* TLS may have to read first */
+        }
+        if (conn->calls->settled != NULL && conn->state == AR_CONN_READY) {
+            conn->calls->settled(conn);
         }
         conn->calls->progress(conn);
     }

@@ -11,6 +11,7 @@
     X(PyTypeObject, CommandFutureType)                                                             \
     X(PyTypeObject, ConfigType)                                                                    \
     X(PyTypeObject, PoolType)                                                                      \
+    X(PyTypeObject, LinkType)                                                                      \
     X(PyTypeObject, TransportType)                                                                 \
     X(PyTypeObject, ClientType)                                                                    \
     X(PyTypeObject, PipelineType)                                                                  \
@@ -51,6 +52,13 @@
     X(PyObject, str_connection)                                                                    \
     X(PyObject, str_command_stack)                                                                 \
     X(PyObject, bytes_ok)                                                                          \
+    X(PyObject, str_type)                                                                          \
+    X(PyObject, str_pattern)                                                                       \
+    X(PyObject, str_channel)                                                                       \
+    X(PyObject, str_data)                                                                          \
+    X(PyObject, str_pmessage)                                                                      \
+    X(PyObject, str_smessage)                                                                      \
+    X(PyObject, not_ready)                                                                         \
     X(PyObject, str_ok)                                                                            \
     X(PyObject, hot_names)
 

@@ -1,6 +1,8 @@
 /* Which pool serves the running loop; what becomes of pools whose loop or process is gone. */
 #include "transport.h"
 
+#include "link.h"
+
 #include <structmember.h>
 
 /* ---- the pool of the running loop ---- */
@@ -161,6 +163,36 @@ transport_dealloc(ArTransport *self)
     Py_DECREF(type);
 }
 
+PyDoc_STRVAR(lend_doc, "lend($self, /)\n--\n\n"
+                       "An awaitable of a Link: a connection for the caller alone. Past\n"
+                       "max_connections callers wait in the order in which they came.");
+
+static int
+start_lending(ArCommand *command)
+{
+    return ar_transport_submit((ArTransport *)command->owner, command);
+}
+
+static const ar_command_ops lend_ops = {
+    .start = start_lending,
+    .lend = ar_link_lend,
+};
+
+static PyObject *
+transport_lend(ArTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *name = PyUnicode_InternFromString("CONNECT");
+    if (name == NULL) {
+        return NULL;
+    }
+    ArCommand *command = ar_command_new(self->state, &lend_ops, (PyObject *)self, name, NULL, 0);
+    Py_DECREF(name);
+    if (command != NULL) {
+        command->properties = AR_LEND | AR_STATEFUL;
+    }
+    return (PyObject *)command;
+}
+
 PyDoc_STRVAR(close_doc,
              "close($self, /)\n--\n\n"
              "Close every connection; commands still pending fail with ConnectionError.\n"
@@ -199,6 +231,7 @@ transport_stats(ArTransport *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyMethodDef transport_methods[] = {
+    {"lend", (PyCFunction)transport_lend, METH_NOARGS, lend_doc},
     {"close", (PyCFunction)transport_close, METH_NOARGS, close_doc},
     {"stats", (PyCFunction)transport_stats, METH_NOARGS, stats_doc},
     {NULL},

@@ -1,0 +1,225 @@
+/* What a link sends, and what it does with the bytes that come until somebody reads. */
+#include "lanes.h"
+#include "link.h"
+#include "message.h"
+
+/* ---- sending ---- */
+
+static int
+check_open(const ArLink *self)
+{
+    if (ar_link_is_open(self)) {
+        return 0;
+    }
+    if (self->error != NULL) {
+        ar_exception_restore(ar_error_copy(self->error));
+    } else {
+        PyErr_SetString(self->state->ConnectionError, "The connection is closed.");
+    }
+    return -1;
+}
+
+/* What the command makes of the connection's state. */
+static void
+note_state(ArLink *self, PyObject *const *argv, Py_ssize_t argc)
+{
+    self->unanswered++;
+    if (!(ar_lanes_properties(argv, argc) & AR_STATEFUL)) {
+        return;
+    }
+    if (ar_lanes_is_word(argv[0], "WATCH")) {
+        self->watching = 1;
+    } else if (ar_lanes_is_word(argv[0], "MULTI")) {
+        self->queueing = 1;
+    } else if (ar_lanes_is_word(argv[0], "UNWATCH")) {
+        self->watching = 0;
+    } else if (ar_lanes_is_word(argv[0], "EXEC") || ar_lanes_is_word(argv[0], "DISCARD")) {
+        self->watching = self->queueing = 0;
+    } else {
+        self->changed = 1;
+    }
+}
+
+static void
+flush(ArLink *self)
+{
+    ar_conn *conn = self->conn;
+    if (ar_core_draining_here(self->core) || conn->flushable.queued) {
+        ar_conn_flush_later(conn);
+        return;
+    }
+    ar_conn_ref(conn);
+    ar_conn_flush(conn);
+    ar_conn_unref(conn);
+}
+
+int
+ar_link_send(ArLink *self, PyObject *commands)
+{
+    if (check_open(self) < 0) {
+        return -1;
+    }
+    PyObject *list = PySequence_Fast(commands, "send() takes a sequence of tuples");
+    if (list == NULL) {
+        return -1;
+    }
+    ar_outq *out = &self->conn->out;
+    ar_outq_mark mark = ar_outq_get_mark(out);
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
+        PyObject *arguments = PySequence_Fast_GET_ITEM(list, i);
+        if (!PyTuple_Check(arguments) || PyTuple_GET_SIZE(arguments) == 0) {
+            PyErr_SetString(PyExc_TypeError, "a command is a tuple of its name and arguments");
+        } else if (ar_encode_command(self->state, out, &self->config->codec,
+                                     &PyTuple_GET_ITEM(arguments, 0),
+                                     PyTuple_GET_SIZE(arguments)) == 0) {
+            continue;
+        }
+        ar_outq_rollback(out, mark);
+        Py_DECREF(list);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
+        PyObject *arguments = PySequence_Fast_GET_ITEM(list, i);
+        note_state(self, &PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
+    }
+    Py_DECREF(list);
+    flush(self);
+    return 0;
+}
+
+int
+ar_link_write(ArLink *self, PyObject *chunks)
+{
+    if (check_open(self) < 0) {
+        return -1;
+    }
+    PyObject *list = PySequence_Fast(chunks, "write() takes a sequence of bytes");
+    if (list == NULL) {
+        return -1;
+    }
+    ar_outq *out = &self->conn->out;
+    ar_outq_mark mark = ar_outq_get_mark(out);
+    self->changed = 1; /* whatever it says */
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
+        Py_buffer view;
+        int result = PyObject_GetBuffer(PySequence_Fast_GET_ITEM(list, i), &view, PyBUF_SIMPLE);
+        if (result == 0) {
+            result = ar_outq_append(out, view.buf, (size_t)view.len);
+            PyBuffer_Release(&view);
+        }
+        if (result < 0) {
+            ar_outq_rollback(out, mark);
+            Py_DECREF(list);
+            return -1;
+        }
+    }
+    Py_DECREF(list);
+    flush(self);
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static void
+resume_reading(ArLink *self)
+{
+    if (self->paused && self->conn != NULL && ar_inlet_backlog(&self->inlet) < self->limit / 2) {
+        self->paused = 0;
+        ev_io_start(self->core->ev, &self->conn->read_watcher);
+        ar_core_watchers_changed(self->core);
+    }
+}
+
+ar_read_result
+ar_link_next(ArLink *self, int decode, PyObject **reply, int *failed)
+{
+    if (self->kept != NULL && PyList_GET_SIZE(self->kept) > 0) {
+        *failed = 0;
+        *reply = Py_NewRef(PyList_GET_ITEM(self->kept, 0));
+        if (PyList_SetSlice(self->kept, 0, 1, NULL) < 0) {
+            Py_CLEAR(*reply);
+            return AR_READ_FAILED;
+        }
+        return AR_READ_REPLY;
+    }
+    ar_read_result result = ar_inlet_next(&self->inlet, decode, reply, failed);
+    if (self->paused && self->conn != NULL && self->core->ev != NULL) {
+        resume_reading(self);
+    }
+    switch (result) {
+    case AR_READ_REPLY:
+        self->pushed = self->inlet.sink.kind == AR_REPLY_PUSH;
+        self->unanswered -= !self->pushed;
+        return result;
+    case AR_READ_INCOMPLETE:
+        self->fresh = 0;
+        if (check_open(self) < 0) {
+            return AR_READ_FAILED;
+        }
+        return result;
+    case AR_READ_FAILED:
+        break;
+    }
+    PyObject *error = ar_exception_take(); /* the stream is out of step */
+    ar_link_close(self, 0);
+    ar_exception_restore(error);
+    return result;
+}
+
+/* ---- bytes that come ---- */
+
+/* Forgets published messages until half of the limit is free, and keeps everything else. */
+static int
+drop_oldest(ArLink *self)
+{
+    if (self->kept == NULL && (self->kept = PyList_New(0)) == NULL) {
+        return -1;
+    }
+    while (ar_inlet_backlog(&self->inlet) > self->limit / 2) {
+        PyObject *reply;
+        int failed, result = 0;
+        ar_read_result read = ar_inlet_next(&self->inlet, self->decode_kept, &reply, &failed);
+        if (read != AR_READ_REPLY) {
+            return read == AR_READ_FAILED ? -1 : 0;
+        }
+        if (failed || ar_message_is_published(reply)) {
+            self->dropped++;
+        } else {
+            result = PyList_Append(self->kept, reply);
+        }
+        Py_DECREF(reply);
+        if (result < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+ar_link_bytes(ar_conn *conn, const char *data, size_t length)
+{
+    ArLink *self = conn->owner;
+    if (ar_inlet_append(&self->inlet, data, length) < 0) {
+        return -1;
+    }
+    self->fresh = 1;
+    if (self->paused || ar_inlet_backlog(&self->inlet) <= self->limit) {
+        return 0;
+    }
+    switch (self->overflow) {
+    case AR_OVERFLOW_PAUSE:
+        self->paused = 1;
+        ev_io_stop(self->core->ev, &conn->read_watcher);
+        ar_core_watchers_changed(self->core);
+        return 0;
+    case AR_OVERFLOW_DROP_OLDEST:
+        return drop_oldest(self);
+    case AR_OVERFLOW_DISCONNECT:
+        break;
+    }
+    PyErr_Format(self->state->ConnectionError,
+                 "Disconnected: %zu bytes of messages were waiting to be read, more than the limit "
+                 "of %zu.",
+                 ar_inlet_backlog(&self->inlet), self->limit);
+    return -1;
+}
