@@ -10,6 +10,7 @@ import asyncio
 import functools
 import socket
 import ssl
+import time
 import weakref
 from typing import Any, Callable
 
@@ -36,6 +37,9 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 
 USER_TIMEOUT = 30.0
 """Seconds that sent data may stay unacknowledged (TCP_USER_TIMEOUT)."""
+
+HAND_BACK_TIMEOUT = 1.0
+"""Seconds that closing waits for items popped by cancelled commands to be put back."""
 
 _TIMEOUTS = (redis.exceptions.TimeoutError, socket.timeout, asyncio.TimeoutError)
 
@@ -209,6 +213,13 @@ def link(pool: Any) -> Link:
     return current
 
 
+async def _hand_back(transport: _native.Transport) -> None:
+    """Wait until what cancelled blocking commands had popped is back in its place."""
+    end = time.monotonic() + HAND_BACK_TIMEOUT
+    while transport.stats().get("handing_back") and time.monotonic() < end:
+        await asyncio.sleep(0.001)
+
+
 async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) -> None:
     """The pool's disconnect(), and so its aclose(): closes our connections as well."""
     pool = reference()
@@ -217,6 +228,7 @@ async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) ->
     idle_only = not kwargs.get("inuse_connections", args[0] if args else True)
     for transport in list(pool._aiecs_transports):
         if not (idle_only and transport.stats().get("inflight")):
+            await _hand_back(transport)
             transport.close()
     await type(pool).disconnect(pool, *args, **kwargs)
     await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn

@@ -308,6 +308,9 @@ finish(ArCommand *command, ar_status status, PyObject *result)
     if (status == AR_FAILED) {
         Py_XSETREF(command->traceback, PyException_GetTraceback(result));
     }
+    if (command->ops->finished != NULL) {
+        command->ops->finished(command);
+    }
     ar_command_release_payload(command);
     if (command->core != NULL) {
         wake(command);
@@ -408,6 +411,9 @@ ar_command_cancel(ArCommand *command, PyObject *message)
         return 0;
     }
     Py_INCREF(command);
+    if (command->connection != NULL && command->ops->bequeath != NULL) {
+        (void)command->ops->bequeath(command);
+    }
     finish(command, AR_CANCELLED, Py_XNewRef(message));
     if (command->connection != NULL) {
         command->ops->abandoned(command);

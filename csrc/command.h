@@ -44,8 +44,12 @@ typedef struct {
     /* Of an AR_LEND command: `lender` hands over `connection`, which it no longer owns. -1 with an
      * exception set: it was not taken. */
     int (*lend)(struct ArCommand *command, void *connection, void *lender);
-    /* The waiter has given up while `connection` was serving this command alone. */
+    /* The waiter gives up while `connection` is serving this command alone. 1: another command has taken
+     * its place there; 0: abandoned() is to follow, once this one is finished. */
+    int (*bequeath)(struct ArCommand *command);
     void (*abandoned)(struct ArCommand *command);
+    /* It is finished; its arguments are still there. May be NULL. */
+    void (*finished)(struct ArCommand *command);
 } ar_command_ops;
 
 #define AR_INLINE_ARGUMENTS 5

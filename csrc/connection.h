@@ -66,6 +66,8 @@ typedef struct ar_conn {
     unsigned flush_at;     /* as many of them are written before its end */
     int answered;          /* a command has been answered: the server works */
     int tainted;           /* a command changed its state: not to be used again */
+    int held;              /* somebody will still refer to its client_id */
+    long long client_id;   /* as the server knows it, 0: unknown */
     int resuming;          /* has replies that were read but not delivered */
     int protocol;          /* spoken: 2 or 3 */
     PyObject *waiting_for; /* future of a name look-up or of credentials */

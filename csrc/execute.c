@@ -57,6 +57,7 @@ command_convert(ArCommand *command, PyObject *reply)
 static const ar_command_ops client_ops = {
     .start = ar_client_start,
     .convert = command_convert,
+    .bequeath = ar_pool_bequeath,
     .abandoned = ar_pool_abandon,
 };
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { STEP_HELLO, STEP_AUTH, STEP_SETNAME, STEP_SETINFO, STEP_SELECT };
+enum { STEP_HELLO, STEP_AUTH, STEP_ID, STEP_SETNAME, STEP_SETINFO, STEP_SELECT };
 
 static int
 say(ar_conn *conn, int step, PyObject *const *words, Py_ssize_t count)
@@ -43,6 +43,11 @@ static int
 say_rest(ar_conn *conn)
 {
     const ArConfig *config = conn->config;
+    /* HELLO has told it already. A command that blocks can be called off by it. */
+    if (conn->protocol == 2 && conn->lane == AR_LANE_LEASED &&
+        say_tuple(conn, STEP_ID, Py_BuildValue("(ss)", "CLIENT", "ID")) < 0) {
+        return -1;
+    }
     if (config->client_name != Py_None &&
         say_tuple(conn, STEP_SETNAME,
                   Py_BuildValue("(ssO)", "CLIENT", "SETNAME", config->client_name)) < 0) {
@@ -181,7 +186,22 @@ hello_is_unknown(PyObject *error)
            text_contains(error, "unsupported protocol");
 }
 
-/* Keeps the first error that matters. CLIENT SETINFO is a courtesy that old servers do not know. */
+static void
+note_client_id(ar_conn *conn, int step, PyObject *reply)
+{
+    PyObject *id = step == STEP_ID ? reply : NULL;
+    if (step == STEP_HELLO && PyDict_Check(reply)) {
+        PyObject *key = PyBytes_FromString("id");
+        id = key != NULL ? PyDict_GetItemWithError(reply, key) : NULL;
+        Py_XDECREF(key);
+    }
+    if (id != NULL && PyLong_Check(id)) {
+        conn->client_id = PyLong_AsLongLong(id);
+    }
+    PyErr_Clear(); /* without it, giving a blocking command up closes the connection */
+}
+
+/* Keeps the first error that matters. CLIENT SETINFO and CLIENT ID are unknown to old servers. */
 static void
 note_error(ar_conn *conn, int step, PyObject *error)
 {
@@ -192,7 +212,7 @@ note_error(ar_conn *conn, int step, PyObject *error)
                text_contains(error, "wrong number of arguments")) {
         conn->password_only = 1; /* before Redis 6 there were no user names */
         conn->introduce_again = 1;
-    } else if (step != STEP_SETINFO && conn->handshake_error == NULL) {
+    } else if (step != STEP_SETINFO && step != STEP_ID && conn->handshake_error == NULL) {
         conn->handshake_error = Py_NewRef(error);
     }
 }
@@ -219,6 +239,8 @@ ar_conn_handshake_reply(ar_conn *conn, PyObject *reply)
     }
     if (PyExceptionInstance_Check(reply)) {
         note_error(conn, conn->steps[conn->step_done], reply);
+    } else {
+        note_client_id(conn, conn->steps[conn->step_done], reply);
     }
     Py_DECREF(reply);
     conn->step_done++;

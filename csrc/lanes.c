@@ -345,6 +345,26 @@ ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc)
     return entry->properties;
 }
 
+ar_taking
+ar_lanes_taking(PyObject *name)
+{
+    static const struct {
+        const char *name;
+        ar_taking taking;
+    } known[] = {
+        {"BLPOP", AR_TAKES_FIRST},     {"BRPOP", AR_TAKES_LAST},
+        {"BLMPOP", AR_TAKES_SEVERAL},  {"BZPOPMIN", AR_TAKES_SCORED},
+        {"BZPOPMAX", AR_TAKES_SCORED}, {"BZMPOP", AR_TAKES_SEVERAL_SCORED},
+        {"BLMOVE", AR_MOVES},          {"BRPOPLPUSH", AR_MOVES},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (ar_lanes_is_word(name, known[i].name)) {
+            return known[i].taking;
+        }
+    }
+    return AR_TAKES_NOTHING;
+}
+
 double
 ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc)
 {

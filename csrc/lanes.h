@@ -11,6 +11,18 @@ uint8_t ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc);
 /* Seconds the server may keep a blocking command waiting: 0 for ever, -1 when it cannot be told. */
 double ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc);
 
+/* What a blocking command takes away from where, so that it can be put back. */
+typedef enum {
+    AR_TAKES_NOTHING,
+    AR_TAKES_FIRST,          /* BLPOP: [key, value] */
+    AR_TAKES_LAST,           /* BRPOP */
+    AR_TAKES_SEVERAL,        /* BLMPOP: [key, [value...]] */
+    AR_TAKES_SCORED,         /* BZPOPMIN, BZPOPMAX: [key, member, score] */
+    AR_TAKES_SEVERAL_SCORED, /* BZMPOP: [key, [[member, score]...]] */
+    AR_MOVES,                /* BLMOVE, BRPOPLPUSH: value */
+} ar_taking;
+ar_taking ar_lanes_taking(PyObject *name);
+
 /* Whether the argument is `word` (in capitals), in whatever case. */
 int ar_lanes_is_word(PyObject *argument, const char *word);
 

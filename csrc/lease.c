@@ -7,7 +7,7 @@ idle_lease(const ArPool *pool)
     for (int i = 0; i < pool->conn_count; i++) {
         ar_conn *conn = pool->conns[i];
         if (conn->lane == AR_LANE_LEASED && conn->state == AR_CONN_READY && !conn->tainted &&
-            conn->inflight.count == 0) {
+            !conn->held && conn->inflight.count == 0) {
             return conn;
         }
     }

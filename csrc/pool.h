@@ -25,6 +25,7 @@ typedef struct ArPool {
     int dispatching;
     int resume_scheduled;
     PyObject *on_push; /* callable(message), or NULL */
+    int handing_back;  /* blocking commands that were given up and are not over */
     unsigned long long connects, reconnects;
 } ArPool;
 
@@ -37,6 +38,8 @@ void ar_pool_close(ArPool *pool);
 void ar_pool_discard(ArPool *pool);
 /* A connection that had been lent comes back, and the reference with it; `reuse`: for somebody else. */
 void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
+/* ops->bequeath of commands sent through a pool: nothing that a blocking command pops is lost. */
+int ar_pool_bequeath(ArCommand *command);
 /* ops->abandoned of commands sent through a pool. */
 void ar_pool_abandon(ArCommand *command);
 
