@@ -2,10 +2,11 @@
 
 from aiecs_redis import _bind as _bind  # first: configures the core
 from aiecs_redis import exceptions
-from aiecs_redis.client import Redis, StrictRedis
+from aiecs_redis.client import Redis, StrictRedis, from_url
 from aiecs_redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from aiecs_redis.exceptions import OutcomeUnknownError
 from aiecs_redis.pipeline import Pipeline
+from aiecs_redis.pools import BlockingConnectionPool, ConnectionPool
 from aiecs_redis.pubsub import Gap, PubSub
 from aiecs_redis.redis_client import (
     RedisClient,
@@ -15,7 +16,9 @@ from aiecs_redis.redis_client import (
 )
 
 __all__ = [
+    "BlockingConnectionPool",
     "Connection",
+    "ConnectionPool",
     "Gap",
     "OutcomeUnknownError",
     "Pipeline",
@@ -27,6 +30,7 @@ __all__ = [
     "UnixDomainSocketConnection",
     "close_redis_client",
     "exceptions",
+    "from_url",
     "get_redis_client",
     "initialize_redis_client",
 ]

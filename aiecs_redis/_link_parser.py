@@ -58,7 +58,7 @@ class LinkParser(_AsyncRESP3Parser):
     """redis-py's parser interface, with its handlers of pushes, on the replies of a link."""
 
     def __init__(self, socket_read_size: int) -> None:
-        super().__init__(socket_read_size)
+        super().__init__(socket_read_size)  # type: ignore[no-untyped-call]
         self._link: _native.Link | None = None
         self._decode = False
 
@@ -99,7 +99,7 @@ class LinkParser(_AsyncRESP3Parser):
             if reply is _native.NOT_READY:
                 await link.wait()
             elif link.pushed:
-                reply = await self.handle_push_response(reply)
+                reply = await self.handle_push_response(reply)  # type: ignore[no-untyped-call]
                 if push_request:
                     return reply
             else:

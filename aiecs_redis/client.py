@@ -25,7 +25,7 @@ else:
     _First = _native.Client
     _Second = BaseRedis
 
-__all__ = ["Redis", "StrictRedis"]
+__all__ = ["Redis", "StrictRedis", "from_url"]
 
 Self = TypeVar("Self", bound="Redis")
 
@@ -89,12 +89,13 @@ class Redis(_First, _Second):  # type: ignore[misc]
             self._native_configure(None, False)
             return
         link = _options.link(pool)
-        self._leases = Leases(pool, link.transport)
+        retrying = _options.explicit_retry(pool)
+        self._leases = Leases(pool, link.transport, retrying)
         if self.single_connection_client:
             self._native_configure(None, False)  # redis-py's code drives a leased connection
             return
         self._retry_policy = link.retry
-        self._native_configure(link.transport, _options.explicit_retry(pool))
+        self._native_configure(link.transport, retrying)
 
     @classmethod
     def from_url(
@@ -190,7 +191,8 @@ class Redis(_First, _Second):  # type: ignore[misc]
         if self.single_connection_client and self._leases is not None:
             async with self._single_conn_lock:
                 if self.connection is None:
-                    self.connection = await self._leases.get_connection()
+                    connection: Any = await self._leases.get_connection()
+                    self.connection = connection
         await super().initialize()
         return self
 
@@ -200,7 +202,7 @@ class Redis(_First, _Second):  # type: ignore[misc]
         Commands still pending then fail with redis.exceptions.ConnectionError; the next one
         connects anew.
         """
-        connection = self.connection
+        connection: Any = self.connection
         if isinstance(connection, LeasedConnection) and self._leases is not None:
             self.connection = None
             await self._leases.release(connection)
@@ -208,3 +210,8 @@ class Redis(_First, _Second):  # type: ignore[misc]
 
 
 StrictRedis = Redis
+
+
+def from_url(url: str, **kwargs: Any) -> Redis:
+    """A client for a redis://, rediss:// or unix:// URL, as redis.asyncio.from_url()."""
+    return Redis.from_url(url, **kwargs)

@@ -95,10 +95,20 @@ class LeasedConnection(_LinkConnection):
     """
 
     _transport: _native.Transport
+    _retrying: bool
 
     async def connect(self) -> None:
-        """Wait for a connection of the pool, which has its own policy for trying again."""
-        await self.connect_check_health(check_health=True)
+        """Wait for a connection of the pool, which tries again unless the user's policy does."""
+        if self.is_connected:
+            return
+        if not self._retrying:
+            await self.connect_check_health()
+            return
+
+        async def failed(_error: BaseException) -> None:
+            """The core has dropped what was broken."""
+
+        await self.retry.call_with_retry(self.connect_check_health, failed)
 
     async def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
@@ -145,7 +155,7 @@ class LeasedConnection(_LinkConnection):
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
         if check_health:
-            await self.check_health()
+            await self.check_health()  # type: ignore[no-untyped-call]
         link = self.link
         assert link is not None
         try:
@@ -161,7 +171,7 @@ class LeasedConnection(_LinkConnection):
             await self.disconnect(nowait=True)
             raise
 
-    def __del__(self) -> None:
+    def __del__(self, _warnings: Any = None) -> None:
         """Dropped without a word, as a connection that is in use in a redis-py pool."""
         link = self.link
         if link is not None:
@@ -196,9 +206,10 @@ class Leases:
     Everything but the connections is the real pool's.
     """
 
-    def __init__(self, pool: Any, transport: _native.Transport) -> None:
+    def __init__(self, pool: Any, transport: _native.Transport, retrying: bool) -> None:
         self._pool = pool
         self._transport = transport
+        self._retrying = retrying
         self._spare: list[LeasedConnection] = []
 
     async def get_connection(
@@ -214,6 +225,7 @@ class Leases:
             self._pool, _LEASED[self._pool.connection_class]
         )
         connection._transport = self._transport
+        connection._retrying = self._retrying
         return connection
 
     async def release(self, connection: Any) -> None:

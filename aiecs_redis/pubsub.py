@@ -59,6 +59,8 @@ class PubSub(BasePubSub):
             oldest; "disconnect" ends the connection here.
     """
 
+    connection: Any = None  # what a refused constructor leaves behind
+
     def __init__(
         self,
         connection_pool: Any,
@@ -89,7 +91,7 @@ class PubSub(BasePubSub):
             link.set_limit(self._buffer_limit, self._overflow, decode)
             self._dropped = 0
         again = self.subscribed
-        await super().on_connect(connection)  # type: ignore[no-untyped-call]
+        await super().on_connect(connection)
         if again:
             error, self._lost = self._lost, None
             await self._announce("reconnected", error, None)
@@ -132,7 +134,7 @@ class PubSub(BasePubSub):
     async def _reconnect(self, conn: Any, *args: Any, **kwargs: Any) -> None:
         error = args[0] if args else kwargs.get("error")
         self._lost = error if isinstance(error, BaseException) else self._lost
-        await super()._reconnect(conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        await super()._reconnect(conn, *args, **kwargs)
 
     # ---- messages ----
 
@@ -183,8 +185,8 @@ class PubSub(BasePubSub):
                 reply = self._next(link)
                 if reply is _native.NOT_READY and (timeout is None or timeout > 0):
                     reply = await self._wait(link, timeout)
-            except (redis.exceptions.ConnectionError, OSError) as error:
-                self._lost = error  # redis-py's code meets the same, and connects anew
+            except redis.exceptions.ConnectionError as error:
+                await self._connect_anew(error)
             else:
                 if type(reply) is dict:
                     if link.dropped != self._dropped:
@@ -195,6 +197,12 @@ class PubSub(BasePubSub):
                 if timeout is not None and timeout > 0:
                     return None  # in time, without anything
         return await super().get_message(ignore_subscribe_messages, timeout)
+
+    async def _connect_anew(self, error: BaseException) -> None:
+        self._lost = error
+        connection = self.connection
+        await connection.disconnect(nowait=True)
+        await connection.connect()  # calls on_connect(), which subscribes
 
     async def _wait(self, link: _native.Link, timeout: float | None) -> Any:
         """The next reply of the link, or NOT_READY after `timeout` seconds.
@@ -213,6 +221,8 @@ class PubSub(BasePubSub):
             checking = bool(interval) and (left is None or interval < left)
             if await link.wait(interval if checking else left):
                 asked = False
+                if interval:
+                    self.connection.next_health_check = asyncio.get_running_loop().time() + interval
                 reply = self._next(link)
                 if reply is not _native.NOT_READY:
                     return reply
