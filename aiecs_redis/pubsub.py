@@ -177,7 +177,8 @@ class PubSub(BasePubSub):
         is called, and None returned. Giving up while waiting loses nothing.
 
         Raises:
-            redis.exceptions.ConnectionError: reconnecting failed.
+            redis.exceptions.ConnectionError: reconnecting failed; or the connection was lost, and
+                there is no retry policy (retry=None, a pool of one's own).
         """
         link = self._link()
         if link is not None:
@@ -187,6 +188,8 @@ class PubSub(BasePubSub):
                     reply = await self._wait(link, timeout)
             except redis.exceptions.ConnectionError as error:
                 await self._connect_anew(error)
+                if self.connection.retry.get_retries() == 0:
+                    raise  # as redis-py does without a retry policy: connected, but told
             else:
                 if type(reply) is dict:
                     if link.dropped != self._dropped:
