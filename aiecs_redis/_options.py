@@ -15,16 +15,19 @@ import weakref
 from typing import Any, Callable
 
 import redis.exceptions
+from redis._parsers import Encoder, _AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Parser
 from redis.asyncio.connection import (
     AbstractConnection,
     BlockingConnectionPool,
     Connection,
     ConnectionPool,
+    DefaultParser,
     SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
 from redis.credentials import CredentialProvider
+from redis.event import AsyncAfterConnectionReleasedEvent, AsyncReAuthConnectionListener
 
 from aiecs_redis import _native
 from aiecs_redis._bind import BaseRedis
@@ -65,6 +68,37 @@ class ConnectRetry(Retry):
     """
 
 
+_PARSERS = (_AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Parser)
+
+
+def _asks_for_redis_py(pool: Any) -> bool:
+    """Whether a setting means redis-py's own connections: their code, or what they tell others."""
+    kwargs = pool.connection_kwargs
+    if kwargs.get("redis_connect_func") is not None:
+        return True
+    if kwargs.get("encoder_class", Encoder) is not Encoder:
+        return True
+    if kwargs.get("parser_class", DefaultParser) not in _PARSERS:
+        return True
+    maintenance = getattr(pool, "maint_notifications_enabled", None)
+    if maintenance is not None and maintenance() is True:  # "auto" means: if there are any
+        return True
+    return _listens_to_releases(kwargs.get("event_dispatcher"))
+
+
+def _listens_to_releases(dispatcher: Any) -> bool:
+    """Whether somebody is to be told when a connection goes back to its pool: ours never leave."""
+    if dispatcher is None:
+        return False
+    mapping = getattr(dispatcher, "_event_listeners_mapping", None)
+    if mapping is None:
+        return True  # a dispatcher of the user's own: nobody knows
+    return any(
+        type(listener) is not AsyncReAuthConnectionListener
+        for listener in mapping.get(AsyncAfterConnectionReleasedEvent, ())
+    )
+
+
 def is_native_pool(pool: Any) -> bool:
     """Whether the pool's settings say all there is to know about its connections.
 
@@ -79,7 +113,7 @@ def is_native_pool(pool: Any) -> bool:
         and cls.make_connection
         in (ConnectionPool.make_connection, BlockingConnectionPool.make_connection)
         and pool.connection_class in NATIVE_CONNECTIONS
-        and pool.connection_kwargs.get("redis_connect_func") is None
+        and not _asks_for_redis_py(pool)
     )
 
 
@@ -108,6 +142,16 @@ def make_connection(pool: Any, connection_class: Any) -> Any:
     if "retry_on_error" in kwargs:
         kwargs["retry_on_error"] = list(kwargs["retry_on_error"] or ())
     return connection_class(**kwargs)
+
+
+def _check(template: Any) -> None:
+    """Refuse numbers that mean nothing."""
+    for name in ("socket_timeout", "socket_connect_timeout", "health_check_interval"):
+        value = getattr(template, name)
+        if value is None or (name == "health_check_interval" and value == 0):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ValueError(f"{name}={value!r}: give a number of seconds greater than 0, or None")
 
 
 def _credentials(template: Any) -> Callable[[], Any] | None:
@@ -208,6 +252,7 @@ def link(pool: Any) -> Link:
         if current is None:
             pool._aiecs_transports = weakref.WeakSet()
             pool.disconnect = functools.partial(_disconnect, weakref.ref(pool))
+            pool.re_auth_callback = functools.partial(_re_auth_callback, weakref.ref(pool))
         current = pool._aiecs_link = Link(pool)
         pool._aiecs_transports.add(current.transport)
     return current
@@ -265,6 +310,33 @@ def connection_config(connection: Any) -> _native.Config:
     return _native.Config(**_endpoint(connection), introduce=False)
 
 
+async def _re_auth_callback(reference: weakref.ref[Any], token: Any) -> None:
+    """The pool's re_auth_callback(): a new token is for our connections as well."""
+    pool = reference()
+    if pool is None:
+        return
+    words = (token.try_get("oid"), token.get_value())
+    here = asyncio.get_running_loop()
+    answers: list[Any] = []
+    for transport in list(pool._aiecs_transports):
+        for loop in transport.loops():
+            if loop is here:
+                answers += transport.reauthenticate(words)
+            else:
+                loop.call_soon_threadsafe(transport.reauthenticate, words)
+    results = await asyncio.gather(*answers, return_exceptions=True)
+    await type(pool).re_auth_callback(pool, token)
+    for result in results:
+        if isinstance(result, BaseException) and not _is_loss(result):
+            raise result
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Of the connection, which needs no new token then: the next one asks for credentials."""
+    lost = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
+    return isinstance(error, lost) and not isinstance(error, redis.exceptions.AuthenticationError)
+
+
 def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     """The native settings for a pool, and the retry policy of its connections.
 
@@ -272,12 +344,14 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         redis.exceptions.ConnectionError: a TLS file cannot be read.
     """
     template = make_connection(pool, pool.connection_class)
+    _check(template)
     retry = template.retry
     explicit = explicit_retry(pool)
     lib_name, lib_version = _driver(template)
     own: dict[str, Any] = getattr(pool, "_aiecs_options", {})
     pool_timeout = own.get("pool_timeout", getattr(pool, "timeout", POOL_TIMEOUT))
     max_pending_bytes = own.get("max_pending_bytes", MAX_PENDING_BYTES)
+    retry_on_timeout = bool(template.retry_on_timeout or own.get("retry_on_timeout"))
     config = _native.Config(
         **_endpoint(template),
         db=int(template.db or 0),
@@ -293,7 +367,7 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         retries=0 if explicit else int(retry.get_retries()),
         backoff=retry._backoff.compute,
         replay=not explicit,
-        retry_on_timeout=bool(template.retry_on_timeout) and not explicit,
+        retry_on_timeout=retry_on_timeout and not explicit,
         health_check_interval=float(template.health_check_interval or 0),
     )
     return config, retry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ from redis.asyncio.client import Monitor
 from aiecs_redis import _native, _options
 from aiecs_redis._bind import BaseRedis, response_callbacks
 from aiecs_redis.connection import LeasedConnection, Leases
+from aiecs_redis._stand_in import StandIn
 
 if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
@@ -42,6 +44,18 @@ def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
+_clients: weakref.WeakValueDictionary[int, Redis] = weakref.WeakValueDictionary()
+"""By the identity of their response_callbacks."""
+
+
+def client_of(pool: Any, callbacks: Any) -> Redis | None:
+    """The client whose pool and response callbacks these are: a pipeline may be made of them."""
+    client = _clients.get(id(callbacks))
+    if client is None or client.response_callbacks is not callbacks:
+        return None
+    return client if client.connection_pool is pool else None
+
+
 class _CoroutineExecutor:
     """A client for redis-py's methods that do more to a reply if it is a coroutine's."""
 
@@ -52,7 +66,7 @@ class _CoroutineExecutor:
         return await self._client.execute_command(*args, **options)
 
 
-class Redis(_First, _Second):  # type: ignore[misc]
+class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
     """redis.asyncio.Redis with its commands on native, multiplexed connections.
 
     Takes every argument of redis.asyncio.Redis, and two of its own:
@@ -75,13 +89,19 @@ class Redis(_First, _Second):  # type: ignore[misc]
         own = _take_own_options(kwargs)
         if "retry" in kwargs:
             kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
+        if kwargs.get("retry_on_timeout") and kwargs.get("connection_pool") is None:
+            own["retry_on_timeout"] = True  # redis-py's client keeps it from its pool
         super().__init__(**kwargs)
         if own:
             _options.set_own_options(self.connection_pool, own)
+        _clients[id(self.response_callbacks)] = self
         self._configure()
 
     def _configure(self) -> None:
-        """Take the transport of the pool, made anew when the pool's settings have changed."""
+        """Take the transport of the pool, made anew when the pool's settings have changed.
+
+        Called by the constructor, so that bad settings are told there, and with the first command.
+        """
         pool = self.connection_pool
         self._retry_policy: Retry | None = None
         self._leases: Leases | None = None

@@ -11,6 +11,8 @@ from redis.exceptions import ExecAbortError, ResponseError, WatchError
 
 from aiecs_redis import _native
 from aiecs_redis._bind import BasePipeline
+from aiecs_redis._stand_in import StandIn
+from aiecs_redis.client import client_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import CommandStackT
@@ -27,8 +29,11 @@ else:
 __all__ = ["Pipeline"]
 
 
-class Pipeline(_First, _Second):  # type: ignore[misc]
-    """redis.asyncio's Pipeline; with WATCH it works on a connection of its own, as there."""
+class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
+    """redis.asyncio's Pipeline; with WATCH it works on a connection of its own, as there.
+
+    Made of a native client's `connection_pool` and `response_callbacks` it is native too.
+    """
 
     _queueing_execute_command = BasePipeline.execute_command
 
@@ -41,13 +46,13 @@ class Pipeline(_First, _Second):  # type: ignore[misc]
         client: Redis | None = None,
     ) -> None:
         super().__init__(connection_pool, response_callbacks, transaction, shard_hint)
-        self._client = client
+        self._client = client or client_of(connection_pool, response_callbacks)
 
     def _is_native(self) -> bool:
         client = self._client
         if client is None or self.watching or self.connection is not None:
             return False
-        if not client._native_ready:
+        if not client._native_pipelining:
             return False
         # HIMPORT prepares connections in a way only redis-py's own code knows.
         return not any(str(args[0]).upper().startswith("HIMPORT") for args, _ in self.command_stack)
@@ -90,10 +95,10 @@ class Pipeline(_First, _Second):  # type: ignore[misc]
         client = self._client
         assert client is not None
         scripts = list(self.scripts)
-        known = await client.execute_command("SCRIPT EXISTS", *(s.sha for s in scripts))
+        known = await client._native_execute("SCRIPT EXISTS", *(s.sha for s in scripts))
         for script, exists in zip(scripts, known):
             if not exists:
-                script.sha = await client.execute_command("SCRIPT LOAD", script.script)
+                script.sha = await client._native_execute("SCRIPT LOAD", script.script)
 
     async def _run(self, stack: CommandStackT, raise_on_error: bool) -> list[Any]:
         results, failed, awaitables = await self._send(stack, False)

@@ -3,6 +3,24 @@
 
 #include "convert.h"
 
+/* ---- settings ---- */
+
+void
+ar_client_redirect(ArClient *self)
+{
+    self->target.diverted = self->transport == NULL || self->unsettled || self->own_connection;
+}
+
+int
+ar_client_settle(ArClient *self)
+{
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "_configure", NULL);
+    self->unsettled = result == NULL;
+    Py_XDECREF(result);
+    ar_client_redirect(self);
+    return result == NULL ? -1 : 0;
+}
+
 /* ---- sending ---- */
 
 int

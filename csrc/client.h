@@ -11,6 +11,8 @@ typedef struct ArClient {
     PyObject *callbacks;    /* response_callbacks, or NULL */
     int retrying;           /* an explicit retry policy: commands go through _retry_execute */
     int downgraded;         /* has been told that the server speaks RESP2 only */
+    int unsettled;          /* the first command looks whether the pool's settings have changed */
+    int own_connection;     /* single_connection_client: redis-py drives it */
 } ArClient;
 
 /* One reply of one command by the client's rules; steals `reply`, an exception instance being an
@@ -19,5 +21,10 @@ PyObject *ar_client_convert(ArClient *client, PyObject *name, PyObject *options,
 
 /* ops->start of its commands: submits to the pool of the running loop. */
 int ar_client_start(ArCommand *command);
+
+/* Before the first command: has the Python side look at the pool's settings once more. */
+int ar_client_settle(ArClient *self);
+/* After a change of what decides whether commands go the native way. */
+void ar_client_redirect(ArClient *self);
 
 #endif

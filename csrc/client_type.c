@@ -26,7 +26,8 @@ client_native_configure(ArClient *self, PyObject *args)
     }
     Py_XSETREF(self->transport, transport == Py_None ? NULL : (ArTransport *)Py_NewRef(transport));
     self->retrying = retrying;
-    self->target.diverted = self->transport == NULL;
+    self->unsettled = self->transport != NULL;
+    ar_client_redirect(self);
     Py_RETURN_NONE;
 }
 
@@ -104,7 +105,8 @@ client_setattro(ArClient *self, PyObject *name, PyObject *value)
         Py_XSETREF(self->callbacks, value != NULL && PyDict_Check(value) ? Py_NewRef(value) : NULL);
     } else if (PyUnicode_Compare(name, state->str_connection) == 0) {
         /* A connection of its own (single_connection_client) is driven by redis-py. */
-        self->target.diverted = self->transport == NULL || (value != NULL && value != Py_None);
+        self->own_connection = value != NULL && value != Py_None;
+        ar_client_redirect(self);
     }
     return 0;
 }
@@ -135,7 +137,20 @@ static PyMethodDef client_methods[] = {
 static PyObject *
 client_get_ready(ArClient *self, void *Py_UNUSED(closure))
 {
+    if (self->unsettled && ar_client_settle(self) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(self->transport != NULL && ar_target_is_direct(&self->target));
+}
+
+/* A pipeline does not go through its client's execute_command, whoever replaced that. */
+static PyObject *
+client_get_pipelining(ArClient *self, void *Py_UNUSED(closure))
+{
+    if (self->unsettled && ar_client_settle(self) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(!self->target.diverted);
 }
 
 static PyObject *
@@ -154,6 +169,8 @@ static PyGetSetDef client_getset[] = {
     {"_native_transport", (getter)client_get_transport, NULL,
      "What carries its commands, or None: redis-py's own.", NULL},
     {"_native_ready", (getter)client_get_ready, NULL, "Commands take the native way.", NULL},
+    {"_native_pipelining", (getter)client_get_pipelining, NULL, "Pipelines take the native way.",
+     NULL},
     {"_native_retrying", (getter)client_get_retrying, NULL, "An explicit retry policy is set.",
      NULL},
     {NULL},

@@ -79,6 +79,7 @@ typedef struct ar_conn {
     int step_count, step_done;
     int introduce_again; /* the server does not know HELLO, or no user names: say less */
     int password_only;
+    int authenticate_again; /* a new token came before it was ready */
     PyObject *handshake_error;
     double silent_since; /* monotonic seconds: the last read, or the first command after a pause */
 } ar_conn;

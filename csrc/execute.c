@@ -164,6 +164,9 @@ execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnam
         make_function make)
 {
     ar_state *state = self->target.state;
+    if (self->unsettled && ar_client_settle(self) < 0) {
+        return NULL;
+    }
     if (self->target.diverted || nargs == 0 || is_himport(args[0])) {
         return ar_target_fall_back(&self->target, state->str_execute_command, args, nargs, kwnames);
     }

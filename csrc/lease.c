@@ -106,6 +106,8 @@ ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse)
         PyErr_Clear(); /* without memory for the list it is closed, too */
         ar_conn_close(conn);
         ar_conn_unref(conn);
+    } else {
+        ar_reauth_ready(pool, conn);
     }
     if (!pool->closed) {
         ar_pool_dispatch(pool);

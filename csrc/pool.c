@@ -363,6 +363,7 @@ pool_traverse(ArPool *self, visitproc visit, void *arg)
     Py_VISIT(self->core);
     Py_VISIT(self->config);
     Py_VISIT(self->on_push);
+    Py_VISIT(self->new_credentials);
     for (int i = 0; i < self->conn_count; i++) {
         int result = ar_conn_traverse(self->conns[i], visit, arg);
         if (result != 0) {
@@ -383,6 +384,7 @@ pool_clear(ArPool *self)
 {
     ar_pool_discard(self);
     Py_CLEAR(self->on_push);
+    Py_CLEAR(self->new_credentials);
     return 0;
 }
 
@@ -395,6 +397,7 @@ pool_dealloc(ArPool *self)
     if (self->core != NULL) {
         discard(self);
         Py_CLEAR(self->on_push);
+        Py_CLEAR(self->new_credentials);
     }
     ar_ring_free(&self->waiting);
     ar_ring_free(&self->lease_waiting);

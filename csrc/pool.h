@@ -24,8 +24,9 @@ typedef struct ArPool {
     int closed;
     int dispatching;
     int resume_scheduled;
-    PyObject *on_push; /* callable(message), or NULL */
-    int handing_back;  /* blocking commands that were given up and are not over */
+    PyObject *on_push;         /* callable(message), or NULL */
+    int handing_back;          /* blocking commands that were given up and are not over */
+    PyObject *new_credentials; /* tuple of AUTH's arguments that came after connecting, or NULL */
     unsigned long long connects, reconnects;
 } ArPool;
 
@@ -40,6 +41,9 @@ void ar_pool_discard(ArPool *pool);
 void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
 /* ops->bequeath of commands sent through a pool: nothing that a blocking command pops is lost. */
 int ar_pool_bequeath(ArCommand *command);
+/* reauth.c: says AUTH with the words of a tuple on every connection. The futures of the answers are
+ * appended to a list, but for those behind a blocking command. -1 with an exception set. */
+int ar_pool_reauthenticate(ArPool *pool, PyObject *words, PyObject *futures);
 /* ops->abandoned of commands sent through a pool. */
 void ar_pool_abandon(ArCommand *command);
 

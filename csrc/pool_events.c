@@ -15,7 +15,10 @@ conn_ready(ar_conn *conn)
     pool->protocol = conn->protocol;
     pool->connects++;
     ar_health_start(pool);
+    Py_INCREF(pool);
+    ar_reauth_ready(pool, conn);
     ar_pool_dispatch(pool);
+    Py_DECREF(pool);
 }
 
 static void

@@ -37,6 +37,9 @@ extern const ar_conn_owner ar_pool_conn_owner;
 void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);
 void ar_deadline_init(ArPool *pool);
 
+/* reauth.c: a connection is ready, or given back: it repeats AUTH if a new token came meanwhile. */
+void ar_reauth_ready(ArPool *pool, ar_conn *conn);
+
 /* health.c */
 void ar_health_init(ArPool *pool);
 /* A connection is ready: from now on it is looked after. */

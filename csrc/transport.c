@@ -230,10 +230,57 @@ transport_stats(ArTransport *self, PyObject *Py_UNUSED(ignored))
         "protocol", pool->protocol, "lent", pool->lent_count, "handing_back", pool->handing_back);
 }
 
+PyDoc_STRVAR(reauthenticate_doc,
+             "reauthenticate($self, words, /)\n--\n\n"
+             "Say AUTH with the words of a tuple on every connection of the running loop. Returns\n"
+             "the futures of the answers, but for those behind a blocking command.");
+
+static PyObject *
+transport_reauthenticate(ArTransport *self, PyObject *words)
+{
+    if (!PyTuple_Check(words)) {
+        PyErr_Format(PyExc_TypeError, "words must be a tuple, not %s", Py_TYPE(words)->tp_name);
+        return NULL;
+    }
+    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
+    PyObject *pools = loop != NULL ? PyDict_Values(self->pools) : NULL;
+    PyObject *futures = pools != NULL ? PyList_New(0) : NULL;
+    for (Py_ssize_t i = 0; futures != NULL && i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        if (ar_pool_usable(pool) && pool->core->loop == loop &&
+            ar_pool_reauthenticate(pool, words, futures) < 0) {
+            Py_CLEAR(futures);
+        }
+    }
+    Py_XDECREF(pools);
+    Py_XDECREF(loop);
+    return futures;
+}
+
+PyDoc_STRVAR(loops_doc, "loops($self, /)\n--\n\n"
+                        "The asyncio loops on which there are connections.");
+
+static PyObject *
+transport_loops(ArTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *pools = PyDict_Values(self->pools);
+    PyObject *loops = pools != NULL ? PyList_New(0) : NULL;
+    for (Py_ssize_t i = 0; loops != NULL && i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        if (ar_pool_usable(pool) && PyList_Append(loops, pool->core->loop) < 0) {
+            Py_CLEAR(loops);
+        }
+    }
+    Py_XDECREF(pools);
+    return loops;
+}
+
 static PyMethodDef transport_methods[] = {
     {"lend", (PyCFunction)transport_lend, METH_NOARGS, lend_doc},
     {"close", (PyCFunction)transport_close, METH_NOARGS, close_doc},
     {"stats", (PyCFunction)transport_stats, METH_NOARGS, stats_doc},
+    {"reauthenticate", (PyCFunction)transport_reauthenticate, METH_O, reauthenticate_doc},
+    {"loops", (PyCFunction)transport_loops, METH_NOARGS, loops_doc},
     {NULL},
 };
 
