@@ -2,6 +2,7 @@
 
 from aiecs_redis import _bind as _bind  # first: configures the core
 from aiecs_redis import exceptions
+from aiecs_redis._install import Installation, install, uninstall
 from aiecs_redis.client import Redis, StrictRedis, from_url
 from aiecs_redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from aiecs_redis.exceptions import OutcomeUnknownError
@@ -20,6 +21,7 @@ __all__ = [
     "Connection",
     "ConnectionPool",
     "Gap",
+    "Installation",
     "OutcomeUnknownError",
     "Pipeline",
     "PubSub",
@@ -33,4 +35,6 @@ __all__ = [
     "from_url",
     "get_redis_client",
     "initialize_redis_client",
+    "install",
+    "uninstall",
 ]
