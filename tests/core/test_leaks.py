@@ -32,6 +32,7 @@ KINDS = [
     "response_callbacks",
     "blocking",
     "reconnects",
+    "reauthenticated",
     "clients",
     "dropped_clients",
     "guarded",

@@ -10,19 +10,17 @@ import importlib
 import sys
 
 import pytest
-import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 
 import aiecs_redis
 
 
 @pytest.fixture
-def native_names(monkeypatch):
-    """redis.asyncio.Redis, StrictRedis and from_url are ours. Returns our class."""
-    monkeypatch.setattr(redis.asyncio, "Redis", aiecs_redis.Redis)
-    monkeypatch.setattr(redis.asyncio, "StrictRedis", aiecs_redis.StrictRedis)
-    monkeypatch.setattr(redis.asyncio, "from_url", aiecs_redis.Redis.from_url)
-    return aiecs_redis.Redis
+def native_names():
+    """aiecs_redis.install() is in effect. Returns our class."""
+    aiecs_redis.install()
+    yield aiecs_redis.Redis
+    aiecs_redis.uninstall()
 
 
 @pytest.fixture

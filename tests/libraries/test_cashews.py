@@ -1,7 +1,7 @@
 """cashews: its clients are subclasses of redis.asyncio.Redis; it is imported afresh.
 
-They override `execute_command`, and call ours from there. Its pipelines it makes by itself, from
-redis-py's class; these go redis-py's way.
+They override `execute_command`, and call ours from there. Its pipelines it makes by itself, of
+redis-py's class under the name it has then: ours.
 """
 
 import asyncio
@@ -53,6 +53,7 @@ async def test_the_cache_as_such(make_cache, suppress, python_connections):
     )
     await cache.delete_match("many:*")
     assert [key async for key in cache.scan("many:*")] == []
+    assert not python_connections
 
 
 async def test_a_locked_function_runs_once(make_cache, python_connections):

@@ -59,6 +59,14 @@ async def wrong_arguments(client):
         await quietly(client.execute_command("SET", "key", object()))
 
 
+async def reauthenticated(client):
+    await client.ping()
+    for words in (("default", "any"), ("nobody", "wrong")):  # accepted without a password; refused
+        for _ in range(BATCH // 2):
+            answers = client._native_transport.reauthenticate(words)
+            await asyncio.gather(*answers, return_exceptions=True)
+
+
 async def cancelled(client):
     futures = [asyncio.ensure_future(client.get("key")) for _ in range(BATCH)]
     await asyncio.sleep(0)
