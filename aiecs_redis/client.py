@@ -11,8 +11,8 @@ from redis.asyncio.client import Monitor
 
 from aiecs_redis import _native, _options
 from aiecs_redis._bind import BaseRedis, response_callbacks
-from aiecs_redis.connection import LeasedConnection, Leases
 from aiecs_redis._stand_in import StandIn
+from aiecs_redis.connection import LeasedConnection, Leases
 
 if TYPE_CHECKING:
     from redis.asyncio.retry import Retry

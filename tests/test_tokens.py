@@ -155,6 +155,23 @@ async def test_a_connection_that_is_being_made_is_told_too(guarded):
         assert await who == "bob"
 
 
+async def test_a_connection_in_use_is_told_when_it_comes_back(guarded):
+    """As redis-py has it: nobody writes into the middle of what its user says."""
+    provider = Provider()
+    options = {"credential_provider": provider, "client_name": "lent"}
+    async with aiecs_redis.Redis(**where(guarded), **options) as client:
+        await client.ping()
+        async with client.pipeline() as pipe:
+            await pipe.watch("key")
+            await provider.renew(*SECOND)
+            assert await pipe.acl_whoami() == "ann"
+            await pipe.unwatch()
+        assert await client.blpop("nothing", 0.01) is None  # on the connection that came back
+        after = connections(guarded, "lent")
+        assert [user for user, _ in after.values()] == ["bob", "bob"]
+        assert provider.asked == 2
+
+
 async def test_every_client_of_a_pool(guarded):
     provider = Provider()
     pool = redis.asyncio.ConnectionPool(**where(guarded), credential_provider=provider)
