@@ -233,6 +233,32 @@ async def test_clients_are_native(installed, server, python_connections):
     assert not python_connections
 
 
+async def test_redis_pys_other_clients_work_on(installed, start_server):
+    """A cluster client, and what a pool hands out, use whatever stands for its parts."""
+    server = start_server(config={"cluster-enabled": "yes"})
+    with server.connect() as admin:
+        admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while b"cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
+            await asyncio.sleep(0.05)
+    async with redis.asyncio.RedisCluster(host=server.host, port=server.port) as cluster:
+        assert await cluster.set("key", "value")
+        assert await cluster.get("key") == b"value"
+        assert await cluster.pipeline().get("key").incr("n").execute() == [b"value", 1]
+    pool = redis.asyncio.ConnectionPool.from_url(server.url)
+    async with redis.asyncio.Redis.from_pool(pool) as client:
+        assert client._native_ready
+        connection = await pool.get_connection()
+        assert isinstance(connection, redis.asyncio.Connection)
+        await connection.send_command("ECHO", "hello")
+        assert await connection.read_response() == b"hello"
+        await pool.release(connection)
+    async with BASE(
+        connection_pool=redis.asyncio.BlockingConnectionPool(**server.kwargs)
+    ) as client:
+        assert await client.get("key") == b"value"
+        await client.connection_pool.disconnect()
+
+
 async def test_clients_made_before_work_on(server, python_connections):
     client = redis.asyncio.Redis(**server.kwargs)
     await client.set("key", "value")
