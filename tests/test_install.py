@@ -19,6 +19,7 @@ from redis.asyncio.connection import AbstractConnection
 
 import aiecs_redis
 from aiecs_redis.__main__ import main
+from aiecs_redis.testing import free_port
 
 ROOT = Path(aiecs_redis.__file__).resolve().parent.parent
 BASE = redis.asyncio.client.Redis
@@ -235,7 +236,7 @@ async def test_clients_are_native(installed, server, python_connections):
 
 async def test_redis_pys_other_clients_work_on(installed, start_server):
     """A cluster client, and what a pool hands out, use whatever stands for its parts."""
-    server = start_server(config={"cluster-enabled": "yes"})
+    server = start_server(config={"cluster-enabled": "yes", "cluster-port": free_port()})
     with server.connect() as admin:
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         while b"cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
