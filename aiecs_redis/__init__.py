@@ -1,6 +1,10 @@
 """aiecs_redis: the AIECS Redis client, and a redis.asyncio.Redis, on a native C core."""
 
-from aiecs_redis import _bind as _bind  # first: configures the core
+# isort: off
+from aiecs_redis import _supported as _supported  # first: refuses a redis-py that does not work
+from aiecs_redis import _bind as _bind  # second: configures the core
+
+# isort: on
 from aiecs_redis import exceptions
 from aiecs_redis._install import Installation, install, uninstall
 from aiecs_redis.client import Redis, StrictRedis, from_url

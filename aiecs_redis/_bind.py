@@ -25,20 +25,7 @@ BasePipeline = redis.asyncio.client.Pipeline
 
 T = TypeVar("T")
 
-SUPPORTED = ((7, 0), (9, 0))
-"""redis-py versions that work: from the first on, below the second."""
-
 _BOOL_OK, _SET, _BOOL, _PONG, _PY_SET, _PAIRS, _FLOAT, _SCORES, _IDENTITY, _ZADD = range(1, 11)
-
-
-def check_redis_version(version: str) -> None:
-    """Raise ImportError, in one sentence, for a redis-py that is not supported."""
-    numbers = tuple(int(part) for part in version.split(".")[:2])
-    if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
-        raise ImportError(
-            f"aiecs_redis works with redis-py >=7.0,<9 and found {version}: "
-            'run: pip install "redis>=7.0,<9"'
-        )
 
 
 def callback_tables() -> Mapping[str, Mapping[str, Callable[..., Any]]]:
@@ -122,7 +109,6 @@ def _resolve_awaitable(
 
 def bind() -> None:
     """Configure the core; the package does this once, at import."""
-    check_redis_version(redis.__version__)
     _native.configure(
         ConnectionError=redis.exceptions.ConnectionError,
         TimeoutError=redis.exceptions.TimeoutError,
