@@ -6,11 +6,11 @@ SETUP := tools/setup.sh
 C_FILES := $(wildcard csrc/*.[ch])
 ARGS ?=
 
-.PHONY: help dev build debug asan test test-long leaks libraries lint fmt type bench demo coverage \
-	sdist wheel package clean
+.PHONY: help dev build debug asan test test-long test-redis-versions leaks libraries compat \
+	compat-fast lint fmt type bench demo coverage sdist wheel package clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 	@echo "ARGS=... is handed to pytest, the benchmarks and the demo."
 
 demo: ## Set up, then run the examples against a local Redis server
@@ -33,6 +33,18 @@ libraries: ## Other people's libraries (arq, Celery, python-socketio, ...) on ou
 	@$(SETUP) test libraries
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'arq>=0.26'
 	$(PYTEST) -m '' tests/libraries $(ARGS)
+
+compat: ## redis-py's own asyncio tests on our classes, several minutes
+	@$(SETUP) test compat
+	PYTHONPATH=tests $(PY) -m compat $(ARGS)
+
+compat-fast: ## Less than a minute of them
+	@$(SETUP) test compat
+	PYTHONPATH=tests $(PY) -m compat --fast $(ARGS)
+
+test-redis-versions: ## The test suite with every redis-py that installs, half an hour
+	@$(SETUP) test
+	$(PY) tools/redis_versions.py $(ARGS)
 
 dev: ## .venv with all tools, extension built in place
 	@$(SETUP) test dev
