@@ -141,6 +141,8 @@ def make_connection(pool: Any, connection_class: Any) -> Any:
     kwargs = dict(pool.connection_kwargs)
     if "retry_on_error" in kwargs:
         kwargs["retry_on_error"] = list(kwargs["retry_on_error"] or ())
+    if "port" in kwargs:
+        kwargs["port"] = _whole("port", kwargs["port"])
     return connection_class(**kwargs)
 
 
@@ -279,6 +281,21 @@ async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) ->
     await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
 
 
+def _whole(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r}: give a whole number") from None
+
+
+def _seconds(template: AbstractConnection, name: str) -> float:
+    value = getattr(template, name) or 0
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r}: give a number of seconds, or None") from None
+
+
 def _endpoint(template: Any) -> dict[str, Any]:
     """What every connection needs: where to, how, and how to read and write text."""
     encoder = template.encoder
@@ -294,7 +311,7 @@ def _endpoint(template: Any) -> dict[str, Any]:
         "encoding": None if utf8 else encoder.encoding,
         "errors": None if strict else encoder.encoding_errors,
         "decode_responses": bool(encoder.decode_responses),
-        "connect_timeout": float(template.socket_connect_timeout or 0),
+        "connect_timeout": _seconds(template, "socket_connect_timeout"),
         "keepalive": bool(getattr(template, "socket_keepalive", False)),
         "socket_options": _socket_options(template),
         "tls": _tls(template),
@@ -341,7 +358,9 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     """The native settings for a pool, and the retry policy of its connections.
 
     Raises:
-        redis.exceptions.ConnectionError: a TLS file cannot be read.
+        ValueError: a setting is no number where it has to be one.
+        redis.exceptions.ConnectionError: a TLS file cannot be read, or the protocol is unknown.
+        redis.exceptions.DataError: a password beside a credential provider.
     """
     template = make_connection(pool, pool.connection_class)
     _check(template)
@@ -354,13 +373,13 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     retry_on_timeout = bool(template.retry_on_timeout or own.get("retry_on_timeout"))
     config = _native.Config(
         **_endpoint(template),
-        db=int(template.db or 0),
+        db=_whole("db", template.db or 0),
         credentials=_credentials(template),
         client_name=template.client_name,
         lib_name=lib_name,
         lib_version=lib_version,
         protocol=int(template.protocol or 3),
-        timeout=float(template.socket_timeout or 0),
+        timeout=_seconds(template, "socket_timeout"),
         max_connections=min(int(pool.max_connections), 2**31 - 1),
         pool_timeout=float(pool_timeout or 0),
         max_pending_bytes=int(max_pending_bytes),
@@ -368,6 +387,6 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         backoff=retry._backoff.compute,
         replay=not explicit,
         retry_on_timeout=retry_on_timeout and not explicit,
-        health_check_interval=float(template.health_check_interval or 0),
+        health_check_interval=_seconds(template, "health_check_interval"),
     )
     return config, retry

@@ -59,6 +59,12 @@ async def test_the_constructor_refuses_what_redis_py_refuses_with_the_first_comm
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["port", "db", "socket_timeout", "socket_connect_timeout"])
+def test_a_setting_that_is_no_number_is_named(name):
+    with pytest.raises(ValueError, match=f"^{name}='six': give a"):
+        Ours(**{name: "six"})
+
+
 @pytest.mark.parametrize("name", ["socket_timeout", "socket_connect_timeout"])
 async def test_a_timeout_of_0_is_none(kwargs, name):
     async with Theirs(**without_retries(**kwargs, **{name: 0})) as client:

@@ -116,8 +116,9 @@ def _pytest(
     command = [sys.executable, "-m", "pytest", "-p", "compat.swapping", "-p", "compat.recording"]
     command += ["-q", "--tb=short", "--show-capture=no", "--disable-warnings"]
     command += ["-p", "no:cacheprovider", "--continue-on-collection-errors"]
-    # The suite's own settings print every line of every client's log.
-    command += ["-o", "addopts=", "-o", "log_level=WARNING", *run.options, *arguments]
+    # The suite's own settings name modules that are not here, and log every step of its clients.
+    command += ["-o", "addopts=", "-o", "log_level=WARNING", "-o", "filterwarnings=always"]
+    command += [*run.options, *arguments]
     with printed.open("w") as out:
         process = subprocess.Popen(
             command, cwd=run.suite, env=environment, stdout=out, stderr=subprocess.STDOUT
