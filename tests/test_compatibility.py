@@ -88,7 +88,10 @@ async def test_a_refused_connection_in_the_systems_words():
     assert texts[1].endswith("Connection refused.")
 
 
-@pytest.mark.skipif(not NEW, reason="redis-py 8 brought the metrics of asyncio commands")
+@pytest.mark.skipif(
+    not hasattr(redis.asyncio.client, "record_operation_duration"),
+    reason="this redis-py has no metrics of asyncio commands",
+)
 async def test_redis_pys_command_metrics_are_not_fed(kwargs, monkeypatch):
     seen = []
 
@@ -102,8 +105,6 @@ async def test_redis_pys_command_metrics_are_not_fed(kwargs, monkeypatch):
     async with Ours(**kwargs) as client:
         await client.get("key")
         assert seen == ["GET"]
-        async with client.pubsub() as pubsub:
-            await pubsub.execute_command("SUBSCRIBE", "channel")
     async with Ours(**kwargs, single_connection_client=True) as client:
         await client.set("key", 1)
     assert seen[-1] == "SET"  # redis-py's own transport

@@ -360,14 +360,14 @@ def test_given_up_blpop_takes_nothing(case, blocked):
 
 def test_socket_timeout_leaves_the_connection(run, connect_native, paused, admin):
     async def main():
-        async with connect_native(socket_timeout=0.05, retry=None) as client:
+        async with connect_native(socket_timeout=0.3, retry=None) as client:
             identity = await client.client_id()
             with paused():
                 started = time.monotonic()
                 results = await asyncio.gather(
                     *(client.echo(str(n)) for n in range(5)), return_exceptions=True
                 )
-                assert 0.04 < time.monotonic() - started < 1
+                assert 0.25 < time.monotonic() - started < 5
                 assert [type(result) for result in results] == [TimeoutError] * 5
             assert await client.echo("after") == b"after"
             assert await client.client_id() == identity
