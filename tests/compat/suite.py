@@ -77,10 +77,18 @@ def archive(version: str) -> Path:
         fetched = Path(scratch) / name
         if not fetched.is_file() or _digest(fetched) != SHA256[version]:
             raise CompatError(f"the {name} that pip found does not have SHA-256 {SHA256[version]}")
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(fetched, cached.with_suffix(f".{os.getpid()}"))
-        os.replace(cached.with_suffix(f".{os.getpid()}"), cached)
+        _keep(fetched, cached)
     return cached
+
+
+def _keep(fetched: Path, cached: Path) -> None:
+    part = cached.with_name(f"{cached.name}.{os.getpid()}")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(fetched, part)
+        os.replace(part, cached)
+    except OSError as error:
+        raise CompatError(f"the cache cannot be written ({error}): set XDG_CACHE_HOME") from None
 
 
 def _download(version: str, folder: Path) -> None:
