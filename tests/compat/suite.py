@@ -17,6 +17,11 @@ from compat.errors import CompatError
 
 SHA256 = {
     "7.0.1": "c949df947dca995dc68fdf5a7863950bf6df24f8d6022394585acc98e81624f1",
+    "7.1.1": "a2814b2bda15b39dad11391cc48edac4697214a8a5a4bd10abe936ab4892eb43",
+    "7.2.2": "91125c133362620d9f2caec11c70e6febc2745bbb8a0ce15ad8542811bd2dfd1",
+    "7.3.1": "c19dc44d1aa6d56d882fb17fc2e93183e5371be0ae0049b7400786658e09a561",
+    "7.4.1": "1a1df5067062cf7cbe677994e391f8ee0840f499d370f1a71266e0dd3aa9308e",
+    "8.0.1": "afc5a7a2f5a084f5b1880dec548dd45be17db7e43c82a30d84f952aefb05cfb0",
     "8.1.0": "6e1a19beef9225c83efd689c7e6b7da2d5215b1f42cd13b7fc3714d0a09c7b25",
 }
 """The archives known, by version."""
