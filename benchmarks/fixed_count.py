@@ -1,4 +1,4 @@
-"""`python -m benchmarks.fixed_count JSON`: so many GETs from 50 tasks, for tools that count."""
+"""`python -m benchmarks.fixed_count JSON`: a workload with so many commands, for tools that count."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from benchmarks.clients import CLIENTS
 from benchmarks.measure import WrongReply
 from benchmarks.operations import Operation
 from benchmarks.server import Address
-from benchmarks.workloads import WORKLOADS
-
-WORKLOAD = WORKLOADS["get-50"]
+from benchmarks.workloads import WORKLOADS, Workload
 
 
-async def get_fixed(client: str, address: Address, operations: int) -> None:
+async def run_fixed(workload: Workload, client: str, address: Address, commands: int) -> None:
     connect = CLIENTS[client].connect()
-    async with connect(address, WORKLOAD.tasks) as commands:
-        each = operations // WORKLOAD.tasks
+    async with connect(address, workload.tasks) as connected:
+        each = commands // (workload.tasks * workload.commands)
         await asyncio.gather(
             *(
-                _repeat(WORKLOAD.operation(commands, number), each)
-                for number in range(WORKLOAD.tasks)
+                _repeat(workload.operation(connected, number), each)
+                for number in range(workload.tasks)
             )
         )
 
@@ -37,7 +35,8 @@ async def _repeat(operation: Operation, times: int) -> None:
 
 def main(argument: str) -> None:
     order = json.loads(argument)
-    asyncio.run(get_fixed(order["client"], Address(*order["address"]), order["operations"]))
+    workload, address = WORKLOADS[order["workload"]], Address(*order["address"])
+    asyncio.run(run_fixed(workload, order["client"], address, order["commands"]))
 
 
 if __name__ == "__main__":

@@ -73,3 +73,15 @@ def pipeline_of(size: int) -> MakeOperation:
         return Operation(partial(commands.pipeline, keys), [data.value(key) for key in range(size)])
 
     return pipeline
+
+
+def mixed_pipeline_of(size: int, transaction: bool) -> MakeOperation:
+    """Half of the commands SET, half GET of what was just written."""
+
+    def mixed(commands: Commands, number: int) -> Operation:
+        assert commands.mixed is not None
+        pairs = [(data.written_key(key), data.value(key)) for key in range(size // 2)]
+        expected = [reply for _, value in pairs for reply in (commands.set_reply, value)]
+        return Operation(partial(commands.mixed, pairs, transaction), expected)
+
+    return mixed

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.profile_callgrind`: instructions per GET at 50 tasks, by function.
+"""`python -m benchmarks.profile_callgrind`: instructions per command, by function.
 
-Two runs under callgrind with different numbers of operations; their difference is free of
+Two runs under callgrind with different numbers of commands; their difference is free of
 start-up, connecting and shutting down. Instructions are counted in user space, over all threads
 of the client.
 """
@@ -22,7 +22,9 @@ from benchmarks.callgrind import read_self_cost
 from benchmarks.clients import CLIENTS, OURS
 from benchmarks.server import Address, is_external, server
 from benchmarks.tables import Table
+from benchmarks.workloads import WORKLOADS
 
+WORKLOAD = "get-50"
 FEW = 2_000
 MANY = 12_000
 TOP = 30
@@ -39,21 +41,31 @@ def main(arguments: list[str]) -> int:
         return 2
     with server() as address:
         data.seed(address)
-        few = count(options.client, address, options.few)
-        many = count(options.client, address, options.many)
+        few = count(options.workload, options.client, address, options.few)
+        many = count(options.workload, options.client, address, options.many)
         if is_external():
             data.clear(address)
-    per_operation = difference(few, many, options.many - options.few)
-    print(table(options.client, per_operation, options.top).as_text())
+    per_command = difference(few, many, options.many - options.few)
+    title = f"Instructions per command, {WORKLOADS[options.workload].title}, {options.client}"
+    print(table(title, per_command, options.top).as_text())
     if options.json:
-        content = {"client": options.client, "instructions": per_operation}
+        content = {
+            "workload": options.workload,
+            "client": options.client,
+            "instructions": per_command,
+        }
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def count(client: str, address: Address, operations: int) -> Counter[str]:
-    """Instructions by function of one process that does this many operations."""
-    order = {"client": client, "address": list(address), "operations": operations}
+def count(workload: str, client: str, address: Address, commands: int) -> Counter[str]:
+    """Instructions by function of one process that sends this many commands."""
+    order = {
+        "workload": workload,
+        "client": client,
+        "address": list(address),
+        "commands": commands,
+    }
     with tempfile.TemporaryDirectory(prefix="callgrind-") as folder:
         output = Path(folder) / "callgrind.out"
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}"]
@@ -65,34 +77,34 @@ def count(client: str, address: Address, operations: int) -> Counter[str]:
         return read_self_cost(output)
 
 
-def difference(few: Counter[str], many: Counter[str], operations: int) -> dict[str, float]:
-    """Instructions per operation, the costliest function first."""
-    more = {name: (many[name] - few[name]) / operations for name in few.keys() | many.keys()}
+def difference(few: Counter[str], many: Counter[str], commands: int) -> dict[str, float]:
+    """Instructions per command, the costliest function first."""
+    more = {name: (many[name] - few[name]) / commands for name in few.keys() | many.keys()}
     return dict(sorted(more.items(), key=lambda item: -item[1]))
 
 
-def table(client: str, per_operation: dict[str, float], top: int) -> Table:
+def table(title: str, per_command: dict[str, float], top: int) -> Table:
     by_object: dict[str, float] = {}
-    for name, instructions in per_operation.items():
+    for name, instructions in per_command.items():
         place = name[name.rindex("[") :]
         by_object[place] = by_object.get(place, 0.0) + instructions
     objects = sorted(by_object.items(), key=lambda item: -item[1])[:OBJECTS]
-    total = sum(per_operation.values())
-    shown = [("all", total), *objects, *list(per_operation.items())[:top]]
+    total = sum(per_command.values())
+    shown = [("all", total), *objects, *list(per_command.items())[:top]]
     rows = [(name, f"{cost:,.0f}", f"{cost / total:.1%}") for name, cost in shown]
-    title = f"Instructions per GET at 50 tasks, {client}"
     return Table(title, ("function [object]", "instructions", "part"), rows)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.profile_callgrind",
-        description="Counts instructions per GET at 50 tasks under valgrind, and names the "
-        "functions they go to.",
+        description="Counts instructions per command under valgrind, and names the functions "
+        "they go to.",
     )
+    parser.add_argument("--workload", choices=tuple(WORKLOADS), default=WORKLOAD)
     parser.add_argument("--client", choices=tuple(CLIENTS), default=OURS)
-    parser.add_argument("--few", type=int, default=FEW, help="operations of the first run")
-    parser.add_argument("--many", type=int, default=MANY, help="operations of the second run")
+    parser.add_argument("--few", type=int, default=FEW, help="commands of the first run")
+    parser.add_argument("--many", type=int, default=MANY, help="commands of the second run")
     parser.add_argument("--top", type=int, default=TOP, help="functions to list")
     parser.add_argument("--json", metavar="FILE", type=Path, help="all functions")
     return parser

@@ -52,6 +52,26 @@ WORKLOADS = {
             commands=PIPELINE,
             pipelines=True,
         ),
+        Workload(
+            "mixed-100",
+            "pipeline of 50 SET, 50 GET",
+            1,
+            operations.mixed_pipeline_of(PIPELINE, transaction=False),
+            12,
+            6,
+            commands=PIPELINE,
+            pipelines=True,
+        ),
+        Workload(
+            "transaction-100",
+            "transaction of 50 SET, 50 GET",
+            1,
+            operations.mixed_pipeline_of(PIPELINE, transaction=True),
+            12,
+            6,
+            commands=PIPELINE,
+            pipelines=True,
+        ),
         Workload("large-8", "GET 64 KiB, 8 tasks", data.LARGE_VALUES, operations.get_large, 6, 4),
     )
 }

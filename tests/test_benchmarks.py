@@ -128,4 +128,4 @@ def test_callgrind_difference_is_per_operation() -> None:
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 def test_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert profile_callgrind.main(["--few", "100", "--many", "300"]) == 0
-    assert "Instructions per GET" in capsys.readouterr().out
+    assert "Instructions per command, GET, 50 tasks" in capsys.readouterr().out

@@ -12,6 +12,10 @@ from benchmarks.server import Address
 EXPIRE_SECONDS = 600
 
 PipelineOfGets = Callable[[Sequence[str]], Awaitable[list[Any]]]
+"""GET of each key."""
+
+MixedPipeline = Callable[[Sequence[tuple[str, bytes]], bool], Awaitable[list[Any]]]
+"""SET and GET of each key, as a transaction or not."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Commands:
     hgetall: Callable[[str], Awaitable[Any]]
     text_fields: bool = False  # HGETALL decodes the names of the fields
     pipeline: PipelineOfGets | None = None  # not transactional
+    mixed: MixedPipeline | None = None
 
 
 Connect = Callable[[Address, int], AbstractAsyncContextManager[Commands]]

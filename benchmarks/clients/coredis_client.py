@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,13 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
                 replies = [batch.get(key) for key in keys]
             return [await reply for reply in replies]
 
+        async def mixed(pairs: Sequence[tuple[str, bytes]], transaction: bool) -> list[Any]:
+            replies: list[Awaitable[Any]] = []
+            async with client.pipeline(transaction=transaction) as batch:
+                for key, value in pairs:
+                    replies += (batch.set(key, value), batch.get(key))
+            return [await reply for reply in replies]
+
         yield Commands(
             get=client.get,
             set=client.set,
@@ -28,4 +35,5 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             set_reply=True,
             hgetall=client.hgetall,
             pipeline=pipeline,
+            mixed=mixed,
         )

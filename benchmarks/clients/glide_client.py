@@ -31,6 +31,13 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             batch.get(key)
         return await client.exec(batch, raise_on_error=True) or []
 
+    async def mixed(pairs: Sequence[tuple[str, bytes]], transaction: bool) -> list[Any]:
+        batch = Batch(is_atomic=transaction)
+        for key, value in pairs:
+            batch.set(key, value)
+            batch.get(key)
+        return await client.exec(batch, raise_on_error=True) or []
+
     try:
         yield Commands(
             get=client.get,
@@ -39,6 +46,7 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             set_reply="OK",
             hgetall=client.hgetall,
             pipeline=pipeline,
+            mixed=mixed,
         )
     finally:
         await client.close()

@@ -42,6 +42,14 @@ def commands(client: Redis) -> Commands:
         replies: list[Any] = await batch.execute()
         return replies
 
+    async def mixed(pairs: Sequence[tuple[str, bytes]], transaction: bool) -> list[Any]:
+        batch = client.pipeline(transaction=transaction)
+        for key, value in pairs:
+            batch.set(key, value)
+            batch.get(key)
+        replies: list[Any] = await batch.execute()
+        return replies
+
     return Commands(
         get=client.get,
         set=client.set,
@@ -49,4 +57,5 @@ def commands(client: Redis) -> Commands:
         set_reply=True,
         hgetall=client.hgetall,
         pipeline=pipeline,
+        mixed=mixed,
     )
