@@ -13,11 +13,11 @@ from aiecs_redis import _native, _options
 from aiecs_redis._bind import BaseRedis, response_callbacks
 from aiecs_redis._stand_in import StandIn
 from aiecs_redis.connection import LeasedConnection, Leases
+from aiecs_redis.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
 
-    from aiecs_redis.pipeline import Pipeline
     from aiecs_redis.pubsub import PubSub
 
     # For type checkers, redis-py's annotations of the hot commands come first.
@@ -183,8 +183,6 @@ class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """A queue of commands sent in one write, as redis.asyncio.Redis.pipeline."""
-        from aiecs_redis.pipeline import Pipeline
-
         return Pipeline(
             self._leases or self.connection_pool,
             self.response_callbacks,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, Union
 
 from redis.client import EMPTY_RESPONSE
 from redis.exceptions import ExecAbortError, ResponseError, WatchError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from aiecs_redis.client import Redis
 
+    Commands = Union[_native.CommandQueue, CommandStackT]
+
     # For type checkers, redis-py's annotations of the hot commands come first.
     _First = BasePipeline
     _Second = _native.Pipeline
@@ -27,6 +29,10 @@ else:
     _Second = BasePipeline
 
 __all__ = ["Pipeline"]
+
+_PLAIN = _native.BATCH_PLAIN
+_TRANSACTION = _native.BATCH_TRANSACTION
+_RAW = _native.BATCH_RAW
 
 
 class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
@@ -47,6 +53,7 @@ class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
     ) -> None:
         super().__init__(connection_pool, response_callbacks, transaction, shard_hint)
         self._client = client or client_of(connection_pool, response_callbacks)
+        self._forget()  # redis-py's empty list: nobody has seen it
 
     def _is_native(self) -> bool:
         client = self._client
@@ -54,41 +61,63 @@ class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
             return False
         if not client._native_pipelining:
             return False
+        if self.response_callbacks is not client.response_callbacks:
+            return False
         # HIMPORT prepares connections in a way only redis-py's own code knows.
-        return not any(str(args[0]).upper().startswith("HIMPORT") for args, _ in self.command_stack)
+        return not self._queued().himport
+
+    async def reset(self) -> None:  # type: ignore[override]  # of the command RESET
+        """Drop the queued commands; a connection that watched goes back to the pool."""
+        if self.connection is None and not self.watching:
+            self._forget()
+            self.scripts = set()
+            self.explicit_transaction = False
+            return
+        await super().reset()  # type: ignore[no-untyped-call]
+        if len(self) == 0:
+            self._forget()
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Send all queued commands and return their results, as redis.asyncio's pipeline."""
         if not self._is_native():
             result: list[Any] = await super().execute(raise_on_error)
             return result
-        stack: CommandStackT = self.command_stack
-        if not stack:
+        commands = self._queued()
+        if not commands:
             return []
         try:
             if self.scripts:
                 await self._load_scripts()
-            if self.is_transaction or self.explicit_transaction:
-                return await self._run_transaction(stack, raise_on_error)
-            return await self._run(stack, raise_on_error)
+            transaction = self.is_transaction or self.explicit_transaction
+            if transaction and commands.empty_response:
+                return await self._run_parts(commands, raise_on_error)
+            results, failed, awaitables = await self._send(
+                commands, _TRANSACTION if transaction else _PLAIN
+            )
+            if failed and transaction:
+                return await self._sort_out(commands.stack(), results, raise_on_error)
+            if failed:
+                self._raise_connection_error(results)
+                if raise_on_error:
+                    self.raise_first_error(commands.stack(), results)
+            if awaitables:
+                results = [await r if inspect.isawaitable(r) else r for r in results]
+            return results
         finally:
-            await self.reset()  # type: ignore[no-untyped-call]
+            await self.reset()
 
-    async def _send(self, commands: CommandStackT, raw: bool) -> tuple[list[Any], bool, bool]:
+    def _send(self, commands: Commands, mode: int) -> Awaitable[tuple[list[Any], bool, bool]]:
         client = self._client
         assert client is not None
         if not client._native_retrying:
-            return await client._native_batch(commands, raw)
+            return client._native_batch(commands, mode)
 
         async def failed(_error: BaseException) -> None:
             """The core has dropped what was broken."""
 
         policy = client._retry_policy
         assert policy is not None
-        outcome: tuple[list[Any], bool, bool] = await policy.call_with_retry(
-            lambda: client._native_batch(commands, raw), failed
-        )
-        return outcome
+        return policy.call_with_retry(lambda: client._native_batch(commands, mode), failed)
 
     async def _load_scripts(self) -> None:
         """Make the server know every registered script that is about to run."""
@@ -100,19 +129,17 @@ class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
             if not exists:
                 script.sha = await client._native_execute("SCRIPT LOAD", script.script)
 
-    async def _run(self, stack: CommandStackT, raise_on_error: bool) -> list[Any]:
-        results, failed, awaitables = await self._send(stack, False)
-        if failed:
-            self._raise_connection_error(results)
-            if raise_on_error:
-                self.raise_first_error(stack, results)
-        if awaitables:
-            results = [await r if inspect.isawaitable(r) else r for r in results]
-        return results
-
-    async def _run_transaction(self, stack: CommandStackT, raise_on_error: bool) -> list[Any]:
+    async def _run_parts(self, commands: _native.CommandQueue, raise_on_error: bool) -> list[Any]:
+        """A transaction without the commands that redis-py answers by itself."""
+        stack = commands.stack()
         sent = [command for command in stack if EMPTY_RESPONSE not in command[1]]
-        replies, _, _ = await self._send([(("MULTI",), {}), *sent, (("EXEC",), {})], True)
+        replies, _, _ = await self._send([(("MULTI",), {}), *sent, (("EXEC",), {})], _RAW)
+        return await self._sort_out(stack, replies, raise_on_error)
+
+    async def _sort_out(
+        self, stack: CommandStackT, replies: list[Any], raise_on_error: bool
+    ) -> list[Any]:
+        """The results of a transaction in which something failed; it raises as redis-py does."""
         errors = self._queueing_errors(stack, replies)
         response = replies[-1]
         if isinstance(response, Exception):

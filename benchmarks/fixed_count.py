@@ -1,4 +1,4 @@
-"""`python -m benchmarks.fixed_count JSON`: a workload with so many commands, for tools that count."""
+"""`python -m benchmarks.fixed_count JSON`: so many commands of a workload, for tools that count."""
 
 from __future__ import annotations
 

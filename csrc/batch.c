@@ -1,64 +1,83 @@
 /* A batch is a command whose slot takes several replies. */
 #include "batch.h"
 
+#include "convert.h"
 #include "lanes.h"
 
-/* Checks the shape of the list and finds what all of its commands have in common. */
+/* ---- making ---- */
+
 static int
-examine(PyObject *commands, uint8_t *properties)
+append_entry(ArQueue *queue, PyObject *entry)
 {
-    *properties = AR_REPLAYABLE;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(commands); i++) {
-        PyObject *entry = PyList_GET_ITEM(commands, i);
-        if (!PyTuple_Check(entry) || PyTuple_GET_SIZE(entry) != 2 ||
-            !PyTuple_Check(PyTuple_GET_ITEM(entry, 0)) ||
-            PyTuple_GET_SIZE(PyTuple_GET_ITEM(entry, 0)) == 0 ||
-            !PyDict_Check(PyTuple_GET_ITEM(entry, 1))) {
-            PyErr_SetString(PyExc_TypeError,
-                            "a batch is a list of (arguments, options): tuple and dict");
-            return -1;
-        }
-        PyObject *arguments = PyTuple_GET_ITEM(entry, 0);
-        if (*properties & AR_REPLAYABLE) {
-            *properties &=
-                ar_lanes_properties(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
-        }
+    if (!PyTuple_Check(entry) || PyTuple_GET_SIZE(entry) != 2 ||
+        !PyTuple_Check(PyTuple_GET_ITEM(entry, 0)) ||
+        PyTuple_GET_SIZE(PyTuple_GET_ITEM(entry, 0)) == 0 ||
+        !PyDict_Check(PyTuple_GET_ITEM(entry, 1))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "a batch is a list of (arguments, options): tuple and dict");
+        return -1;
     }
-    return 0;
+    PyObject *const *argv = &PyTuple_GET_ITEM(PyTuple_GET_ITEM(entry, 0), 0);
+    Py_ssize_t argc = PyTuple_GET_SIZE(PyTuple_GET_ITEM(entry, 0));
+    return ar_queue_append(queue, argv[0], argv + 1, argc - 1, PyTuple_GET_ITEM(entry, 1),
+                           ar_lanes_properties(argv, argc));
+}
+
+ArQueue *
+ar_batch_queue(ar_state *state, PyObject *list)
+{
+    ArQueue *queue = ar_queue_new(state);
+    for (Py_ssize_t i = 0; queue != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *entry = Py_NewRef(PyList_GET_ITEM(list, i));
+        if (append_entry(queue, entry) < 0) {
+            Py_CLEAR(queue);
+        }
+        Py_DECREF(entry);
+    }
+    return queue;
 }
 
 PyObject *
-ar_batch_new(PyObject *owner, ar_state *state, const ar_command_ops *ops, PyObject *commands,
-             int raw, double timeout)
+ar_batch_new(ArClient *client, const ar_command_ops *ops, PyObject *commands, int mode)
 {
-    uint8_t properties;
-    if (PyList_GET_SIZE(commands) == 0) {
-        PyErr_SetString(PyExc_ValueError, "a batch needs at least one command");
+    ar_state *state = client->target.state;
+    ArQueue *queue;
+    if (Py_TYPE(commands) == state->QueueType) {
+        queue = (ArQueue *)Py_NewRef(commands);
+    } else if (PyList_Check(commands)) {
+        queue = ar_batch_queue(state, commands);
+    } else {
+        PyErr_Format(PyExc_TypeError, "a batch is a CommandQueue or a list, not %R", commands);
         return NULL;
     }
-    if (examine(commands, &properties) < 0) {
+    if (queue == NULL) {
+        return NULL;
+    }
+    if (queue->count == 0) {
+        PyErr_SetString(PyExc_ValueError, "a batch needs at least one command");
+        Py_DECREF(queue);
         return NULL;
     }
     PyObject *name = PyUnicode_InternFromString("PIPELINE");
-    if (name == NULL) {
-        return NULL;
-    }
-    ArCommand *command = ar_command_new(state, ops, owner, name, NULL, 0);
-    Py_DECREF(name);
+    ArCommand *command =
+        name != NULL ? ar_command_new(state, ops, (PyObject *)client, name, NULL, 0) : NULL;
+    Py_XDECREF(name);
     if (command == NULL) {
+        Py_DECREF(queue);
         return NULL;
     }
-    command->properties = properties;
-    command->timeout = timeout;
-    command->raw = raw != 0;
-    /* A copy: the pipeline's own list goes on changing. */
-    command->batch = PyList_GetSlice(commands, 0, PyList_GET_SIZE(commands));
-    if (command->batch == NULL) {
-        command->status = AR_CLOSED;
-        Py_CLEAR(command);
-    }
+    /* SELECT and its like need a connection of their own; within a transaction nothing blocks. */
+    command->properties =
+        mode == AR_BATCH_TRANSACTION
+            ? queue->any & AR_STATEFUL
+            : (queue->all & AR_REPLAYABLE) | (queue->any & (AR_STATEFUL | AR_BLOCKING));
+    command->timeout = client->transport->config->timeout;
+    command->batch_mode = (uint8_t)mode;
+    command->batch = queue;
     return (PyObject *)command;
 }
+
+/* ---- replies ---- */
 
 static int
 is_awaitable(PyObject *object)
@@ -67,61 +86,178 @@ is_awaitable(PyObject *object)
     return methods != NULL && methods->am_await != NULL;
 }
 
-/* `keys` is redis-py's, for its client-side cache; response callbacks do not know it. */
+/* `keys` is redis-py's, for its client-side cache, and NEVER_DECODE the parser's: response callbacks
+ * know neither. */
 static PyObject *
-callback_options(ArClient *client, PyObject *options)
+callback_options(ar_state *state, PyObject *options)
 {
-    ar_state *state = client->target.state;
-    if (PyDict_GET_SIZE(options) == 0) {
-        return NULL;
-    }
-    if (PyDict_GetItemWithError(options, state->str_keys) == NULL) {
-        return Py_NewRef(options);
-    }
     PyObject *copy = PyDict_Copy(options);
-    if (copy != NULL) {
-        (void)PyDict_DelItem(copy, state->str_keys);
-        if (PyDict_GET_SIZE(copy) == 0) {
+    PyObject *const names[] = {state->str_keys, state->str_NEVER_DECODE};
+    for (size_t i = 0; copy != NULL && i < sizeof(names) / sizeof(*names); i++) {
+        int found = PyDict_Contains(copy, names[i]);
+        if (found < 0 || (found && PyDict_DelItem(copy, names[i]) < 0)) {
             Py_CLEAR(copy);
         }
     }
     return copy;
 }
 
+#define CACHED_NAMES 8
+
+/* Which native conversions the names of a batch have; names are told by their identity. */
+typedef struct {
+    ArClient *client;
+    const ArQueue *queue;
+    int cached;
+    struct {
+        PyObject *name; /* borrowed from the queue */
+        long operation;
+    } cache[CACHED_NAMES];
+} converter;
+
+static int
+find_operation(converter *self, PyObject *name, long *operation)
+{
+    for (int i = 0; i < self->cached; i++) {
+        if (self->cache[i].name == name) {
+            *operation = self->cache[i].operation;
+            return 0;
+        }
+    }
+    if (ar_convert_find(self->client->target.state, self->client->callbacks, name, operation) < 0) {
+        return -1;
+    }
+    if (self->cached < CACHED_NAMES) {
+        self->cache[self->cached].name = name;
+        self->cache[self->cached++].operation = *operation;
+    }
+    return 0;
+}
+
+/* The result of one command; NULL with an exception set. */
+static PyObject *
+convert_reply(converter *self, Py_ssize_t number, PyObject *reply)
+{
+    ArClient *client = self->client;
+    PyObject *name = *ar_queue_argv(self->queue, number);
+    PyObject *options = self->queue->commands[number].options;
+    if (options == NULL && !PyExceptionInstance_Check(reply)) {
+        long operation;
+        if (find_operation(self, name, &operation) < 0) {
+            return NULL;
+        }
+        PyObject *result = ar_convert_natively(operation, NULL, reply);
+        if (result != NULL || PyErr_Occurred()) {
+            return result;
+        }
+    }
+    /* Python code may change the callbacks. */
+    self->cached = 0;
+    if (options == NULL) {
+        return ar_client_convert(client, name, NULL, Py_NewRef(reply));
+    }
+    options = callback_options(client->target.state, options);
+    if (options == NULL) {
+        return NULL;
+    }
+    PyObject *result = ar_client_convert(
+        client, name, PyDict_GET_SIZE(options) > 0 ? options : NULL, Py_NewRef(reply));
+    Py_DECREF(options);
+    return result;
+}
+
+/* An error is a result of its command, unless it is to end everything. */
+static PyObject *
+error_as_result(void)
+{
+    PyObject *error = ar_exception_take();
+    if (error != NULL && !PyErr_GivenExceptionMatches(error, PyExc_Exception)) {
+        ar_exception_restore(error);
+        return NULL;
+    }
+    return error;
+}
+
+/* Replaces the replies by results. Returns whether one is an error, which has ended it unless
+ * `errors_are_results`; -1 with an exception set. */
+static int
+convert_all(converter *self, PyObject *replies, int errors_are_results, int *awaitables)
+{
+    int failed = 0;
+    for (Py_ssize_t i = 0; i < self->queue->count && i < PyList_GET_SIZE(replies); i++) {
+        PyObject *reply = PyList_GET_ITEM(replies, i);
+        PyObject *result = convert_reply(self, i, reply);
+        if (result == reply) { /* most replies are as they should be */
+            Py_DECREF(result);
+            continue;
+        }
+        if (result != NULL) {
+            *awaitables |= is_awaitable(result);
+        } else {
+            result = errors_are_results ? error_as_result() : NULL;
+            if (result == NULL) {
+                return -1;
+            }
+            failed = 1;
+        }
+        if (PyList_SetItem(replies, i, result) < 0) {
+            return -1;
+        }
+    }
+    return failed;
+}
+
+static int
+has_error(PyObject *list, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (PyExceptionInstance_Check(PyList_GET_ITEM(list, i))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What EXEC gave, when MULTI, EXEC and every command between them succeeded; NULL otherwise. */
+static PyObject *
+exec_results(const ArQueue *queue, PyObject *replies)
+{
+    Py_ssize_t last = PyList_GET_SIZE(replies) - 1;
+    PyObject *results = PyList_GET_ITEM(replies, last);
+    if (!PyList_CheckExact(results) || PyList_GET_SIZE(results) != queue->count ||
+        has_error(results, queue->count) || has_error(replies, last)) {
+        return NULL;
+    }
+    return results;
+}
+
 PyObject *
 ar_batch_convert(ArClient *client, ArCommand *command, PyObject *replies)
 {
+    /* Held: a response callback may cancel the command. */
+    ArQueue *queue = (ArQueue *)Py_NewRef((PyObject *)command->batch);
+    converter self = {.client = client, .queue = queue};
     int failed = 0, awaitables = 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(replies); i++) {
-        PyObject *reply = PyList_GET_ITEM(replies, i);
-        if (command->raw) {
-            failed |= PyExceptionInstance_Check(reply);
-            continue;
-        }
-        PyObject *entry = PyList_GET_ITEM(command->batch, i);
-        PyObject *options = callback_options(client, PyTuple_GET_ITEM(entry, 1));
-        PyObject *result =
-            PyErr_Occurred()
-                ? NULL
-                : ar_client_convert(client, PyTuple_GET_ITEM(PyTuple_GET_ITEM(entry, 0), 0),
-                                    options, Py_NewRef(reply));
-        Py_XDECREF(options);
-        if (result == NULL) {
-            result = ar_exception_take();
-            if (result == NULL || !PyErr_GivenExceptionMatches(result, PyExc_Exception)) {
-                Py_DECREF(replies);
-                if (result != NULL) {
-                    ar_exception_restore(result);
-                }
-                return NULL;
-            }
-            failed = 1;
-        } else {
-            awaitables |= is_awaitable(result);
-        }
-        PyList_SetItem(replies, i, result);
+    PyObject *results = replies;
+    if (command->batch_mode == AR_BATCH_TRANSACTION) {
+        results = exec_results(queue, replies);
+        failed = results == NULL;
+        results = failed ? replies : results;
+    } else if (command->batch_mode == AR_BATCH_RAW) {
+        failed = has_error(replies, PyList_GET_SIZE(replies));
     }
-    PyObject *outcome = Py_BuildValue("(NOO)", replies, failed ? Py_True : Py_False,
-                                      awaitables ? Py_True : Py_False);
+    Py_INCREF(results);
+    if (command->batch_mode != AR_BATCH_RAW && !failed) {
+        int transaction = command->batch_mode == AR_BATCH_TRANSACTION;
+        failed = ar_client_note_protocol(client) < 0
+                     ? -1
+                     : convert_all(&self, results, !transaction, &awaitables);
+    }
+    PyObject *outcome = failed < 0 ? NULL
+                                   : Py_BuildValue("(OOO)", results, failed ? Py_True : Py_False,
+                                                   awaitables ? Py_True : Py_False);
+    Py_DECREF(results);
+    Py_DECREF(replies);
+    Py_DECREF(queue);
     return outcome;
 }

@@ -4,8 +4,10 @@
 
 #include "client.h"
 
-PyObject *ar_batch_new(PyObject *owner, ar_state *state, const ar_command_ops *ops,
-                       PyObject *commands, int raw, double timeout);
+/* `commands` is a CommandQueue or a list of (arguments, options), `mode` an ar_batch_mode. */
+PyObject *ar_batch_new(ArClient *client, const ar_command_ops *ops, PyObject *commands, int mode);
+/* A list of (arguments, options) as a queue. */
+ArQueue *ar_batch_queue(ar_state *state, PyObject *list);
 /* Replies (stolen) to (results, failed, awaitables). */
 PyObject *ar_batch_convert(ArClient *client, ArCommand *command, PyObject *replies);
 

@@ -37,8 +37,8 @@ ar_client_start(ArCommand *command)
 /* ---- replies ---- */
 
 /* The first connection that had to fall back to RESP2 changes the client's response callbacks. */
-static int
-note_protocol(ArClient *self)
+int
+ar_client_note_protocol(ArClient *self)
 {
     const ArTransport *transport = self->transport;
     if (self->downgraded || transport == NULL || transport->pool == NULL ||
@@ -66,7 +66,7 @@ ar_client_convert(ArClient *self, PyObject *name, PyObject *options, PyObject *r
         Py_DECREF(reply);
         return NULL;
     }
-    if (note_protocol(self) < 0) {
+    if (ar_client_note_protocol(self) < 0) {
         Py_DECREF(reply);
         return NULL;
     }

@@ -19,6 +19,9 @@ typedef struct ArClient {
  * error reply. NULL with an exception set: that is the outcome. */
 PyObject *ar_client_convert(ArClient *client, PyObject *name, PyObject *options, PyObject *reply);
 
+/* Once for each answer, before replies are converted: see downgraded. */
+int ar_client_note_protocol(ArClient *client);
+
 /* ops->start of its commands: submits to the pool of the running loop. */
 int ar_client_start(ArCommand *command);
 

@@ -118,11 +118,14 @@ PyDoc_STRVAR(execute_command_doc,
 PyDoc_STRVAR(native_execute_doc, "_native_execute($self, /, *args, **options)\n--\n\n"
                                  "execute_command() without the client's own retry policy.");
 
-PyDoc_STRVAR(native_batch_doc,
-             "_native_batch($self, commands, raw, /)\n--\n\n"
-             "Send a list of (arguments, options) in one write. The awaitable gives\n"
-             "(results, failed, awaitables): error replies are exception instances in results,\n"
-             "and failed tells that there are some; response callbacks are applied unless raw.");
+PyDoc_STRVAR(
+    native_batch_doc,
+    "_native_batch($self, commands, mode, /)\n--\n\n"
+    "Send a CommandQueue, or a list of (arguments, options), in one write. The awaitable\n"
+    "gives (results, failed, awaitables): error replies are exception instances in\n"
+    "results, and failed tells that there are some. Mode BATCH_PLAIN applies the response\n"
+    "callbacks; BATCH_TRANSACTION puts MULTI and EXEC around the commands, and, where\n"
+    "anything failed, gives all replies as they are; BATCH_RAW applies nothing.");
 
 static PyMethodDef client_methods[] = {
     {"execute_command", (PyCFunction)(void (*)(void))ar_execute_command,

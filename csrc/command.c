@@ -55,7 +55,7 @@ ar_command_move(ArCommand *command)
     moved->ops = command->ops;
     moved->timeout = command->timeout;
     moved->properties = command->properties;
-    moved->raw = command->raw;
+    moved->batch_mode = command->batch_mode;
     moved->as_bool = command->as_bool;
     moved->argc = command->argc;
     if (command->argv == command->inline_argv) {

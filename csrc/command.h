@@ -4,6 +4,7 @@
 
 #include "errors.h"
 #include "loop.h"
+#include "queue.h"
 
 #include <stdint.h>
 
@@ -32,6 +33,13 @@ enum {
     AR_NEVER_DECODE = 1 << 3, /* the reply is binary whatever the client's setting */
     AR_LEND = 1 << 4,         /* sends nothing: is after a connection of its own */
 };
+
+/* What becomes of the commands of a pipeline and of their replies. */
+typedef enum {
+    AR_BATCH_PLAIN,       /* each reply is converted */
+    AR_BATCH_TRANSACTION, /* between MULTI and EXEC; what EXEC gives is converted */
+    AR_BATCH_RAW,         /* replies as they are */
+} ar_batch_mode;
 
 struct ArCommand;
 
@@ -70,7 +78,7 @@ typedef struct ArCommand {
     PyObject **argv;   /* owned arguments; argv[0] is the command's name */
     Py_ssize_t argc;
     PyObject *inline_argv[AR_INLINE_ARGUMENTS];
-    PyObject *batch;     /* list of (arguments, options) of a pipeline, or NULL */
+    ArQueue *batch;      /* the commands of a pipeline, or NULL */
     PyObject *replies;   /* of the batch, as far as they have come */
     Py_ssize_t missing;  /* replies of the batch still to come */
     void *connection;    /* a leased connection while it serves this command (borrowed) */
@@ -85,7 +93,7 @@ typedef struct ArCommand {
     uint8_t attempts;    /* times its bytes were given to a connection */
     uint8_t as_bool;     /* the result is the truth of the reply */
     uint8_t quiet;       /* nobody is told when it fails */
-    uint8_t raw;         /* of a batch: replies are not converted */
+    uint8_t batch_mode;  /* ar_batch_mode */
 } ArCommand;
 
 static inline int

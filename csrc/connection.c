@@ -235,16 +235,8 @@ encode(ar_conn *conn, ArCommand *command)
     if (command->batch == NULL) {
         return ar_encode_command(state, &conn->out, codec, command->argv, command->argc);
     }
-    ar_outq_mark mark = ar_outq_get_mark(&conn->out);
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(command->batch); i++) {
-        PyObject *arguments = PyTuple_GET_ITEM(PyList_GET_ITEM(command->batch, i), 0);
-        if (ar_encode_command(state, &conn->out, codec, &PyTuple_GET_ITEM(arguments, 0),
-                              PyTuple_GET_SIZE(arguments)) < 0) {
-            ar_outq_rollback(&conn->out, mark);
-            return -1;
-        }
-    }
-    return 0;
+    return ar_queue_encode(command->batch, &conn->out, codec,
+                           command->batch_mode == AR_BATCH_TRANSACTION);
 }
 
 int
@@ -261,7 +253,8 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
     command->wire_start = start;
     command->attempts++;
     if (command->batch != NULL) {
-        command->missing = PyList_GET_SIZE(command->batch);
+        int around = command->batch_mode == AR_BATCH_TRANSACTION ? 2 : 0; /* MULTI, EXEC */
+        command->missing = command->batch->count + around;
         Py_CLEAR(command->replies);
     }
     if (conn->inflight.count == 0) {

@@ -37,6 +37,30 @@ find_callback(PyObject *callbacks, PyObject *name)
     return callback;
 }
 
+/* The number of the callback's native twin; 0 when it has none. */
+static long
+native_operation(ar_state *state, PyObject *callback)
+{
+    PyObject *operation = PyDict_GetItemWithError(state->converters, callback);
+    if (operation == NULL) {
+        PyErr_Clear(); /* a callback without a hash is simply not one of ours */
+        return 0;
+    }
+    return PyLong_AsLong(operation);
+}
+
+int
+ar_convert_find(ar_state *state, PyObject *callbacks, PyObject *name, long *operation)
+{
+    PyObject *callback = find_callback(callbacks, name);
+    if (callback == NULL) {
+        *operation = AR_CONVERT_IDENTITY;
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    *operation = native_operation(state, callback);
+    return 0;
+}
+
 /* A bytes or str reply that spells `text`. */
 static int
 reply_is(PyObject *reply, const char *text)
@@ -78,9 +102,8 @@ pairs_to_dict(PyObject *pairs)
     return dict;
 }
 
-/* NULL without an exception: this reply is for the Python callback. */
-static PyObject *
-convert_natively(long operation, PyObject *options, PyObject *reply)
+PyObject *
+ar_convert_natively(long operation, PyObject *options, PyObject *reply)
 {
     switch (operation) {
     case AR_CONVERT_BOOL_OK:
@@ -125,14 +148,8 @@ ar_convert(ar_state *state, PyObject *callbacks, PyObject *name, PyObject *optio
         }
         return reply;
     }
-    PyObject *operation = PyDict_GetItemWithError(state->converters, callback);
-    PyObject *result = NULL;
     Py_INCREF(callback);
-    if (operation != NULL) {
-        result = convert_natively(PyLong_AsLong(operation), options, reply);
-    } else if (PyErr_Occurred()) {
-        PyErr_Clear(); /* a callback without a hash is simply not one of ours */
-    }
+    PyObject *result = ar_convert_natively(native_operation(state, callback), options, reply);
     if (result == NULL && !PyErr_Occurred()) {
         result = call(callback, reply, options);
     }

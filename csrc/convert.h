@@ -23,4 +23,10 @@ enum {
 PyObject *ar_convert(ar_state *state, PyObject *callbacks, PyObject *name, PyObject *options,
                      PyObject *reply);
 
+/* The same in two steps, for many replies: the number of the native twin of `callbacks[name]` (0: a
+ * Python callback; AR_CONVERT_IDENTITY: no callback), and its application to a borrowed reply. */
+int ar_convert_find(ar_state *state, PyObject *callbacks, PyObject *name, long *operation);
+/* NULL without an exception: this reply is for the Python callback. */
+PyObject *ar_convert_natively(long operation, PyObject *options, PyObject *reply);
+
 #endif

@@ -30,11 +30,18 @@ format_unsigned(char *end, unsigned long long value)
 static char *
 write_header(char *out, char type, size_t value)
 {
-    char digits[20];
-    size_t count = format_unsigned(digits + sizeof(digits), value);
     *out++ = type;
-    memcpy(out, digits + sizeof(digits) - count, count);
-    out += count;
+    if (value < 10) {
+        *out++ = (char)('0' + value);
+    } else if (value < 100) {
+        *out++ = (char)('0' + value / 10);
+        *out++ = (char)('0' + value % 10);
+    } else {
+        char digits[20];
+        size_t count = format_unsigned(digits + sizeof(digits), value);
+        memcpy(out, digits + sizeof(digits) - count, count);
+        out += count;
+    }
     *out++ = '\r';
     *out++ = '\n';
     return out;
@@ -136,6 +143,17 @@ view_argument(ar_state *state, PyObject *argument, const ar_text_codec *codec, a
     return view_repr(argument, view);
 }
 
+static char *
+write_view(char *out, const argument_view *view)
+{
+    out = write_header(out, '$', view->length);
+    memcpy(out, view->data, view->length);
+    out += view->length;
+    *out++ = '\r';
+    *out++ = '\n';
+    return out;
+}
+
 static int
 append_view(ar_outq *queue, PyObject *argument, const argument_view *view)
 {
@@ -155,12 +173,7 @@ append_view(ar_outq *queue, PyObject *argument, const argument_view *view)
     if (start == NULL) {
         return -1;
     }
-    char *out = write_header(start, '$', view->length);
-    memcpy(out, view->data, view->length);
-    out += view->length;
-    *out++ = '\r';
-    *out++ = '\n';
-    ar_outq_commit(queue, (size_t)(out - start));
+    ar_outq_commit(queue, (size_t)(write_view(start, view) - start));
     return 0;
 }
 
@@ -224,12 +237,55 @@ append_words(ar_outq *queue, const argument_view *view)
     return 0;
 }
 
+#define PLAIN_ARGUMENTS 6
+
+/* Most commands: few arguments, none of them large or in need of a temporary, a name of one word. They
+ * are written in one go. Returns 0 when this is none of them, -1 with an exception set. */
+static int
+append_plain(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObject *const *argv,
+             Py_ssize_t argc)
+{
+    argument_view views[PLAIN_ARGUMENTS];
+    size_t room = HEADER_MAX;
+    if (argc > PLAIN_ARGUMENTS || codec->encoding != NULL || !PyUnicode_CheckExact(argv[0]) ||
+        !PyUnicode_IS_COMPACT_ASCII(argv[0])) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < argc; i++) {
+        if (view_argument(state, argv[i], codec, &views[i]) < 0) {
+            return -1;
+        }
+        if (views[i].owner != NULL) {
+            Py_DECREF(views[i].owner);
+            return 0;
+        }
+        room += HEADER_MAX + views[i].length + 2;
+    }
+    if (room > BORROW_FROM || is_to_be_split(argv[0], &views[0])) {
+        return 0;
+    }
+    char *start = ar_outq_reserve(queue, room);
+    if (start == NULL) {
+        return -1;
+    }
+    char *out = write_header(start, '*', (size_t)argc);
+    for (Py_ssize_t i = 0; i < argc; i++) {
+        out = write_view(out, &views[i]);
+    }
+    ar_outq_commit(queue, (size_t)(out - start));
+    return 1;
+}
+
 static int
 append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObject *const *argv,
                Py_ssize_t argc)
 {
     static const ar_text_codec utf8 = {0}; /* names are never in the user's encoding */
     argument_view name;
+    int plain = append_plain(state, queue, codec, argv, argc);
+    if (plain != 0) {
+        return plain < 0 ? -1 : 0;
+    }
     if (PyLong_Check(argv[0]) || PyFloat_Check(argv[0])) {
         PyErr_Format(state->DataError, "Invalid command name %R: give a str or bytes.", argv[0]);
         return -1;

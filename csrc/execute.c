@@ -203,14 +203,13 @@ PyObject *
 ar_execute_batch(ArClient *self, PyObject *args)
 {
     PyObject *commands;
-    int raw;
-    if (!PyArg_ParseTuple(args, "O!p:_native_batch", &PyList_Type, &commands, &raw)) {
+    int mode;
+    if (!PyArg_ParseTuple(args, "Oi:_native_batch", &commands, &mode)) {
         return NULL;
     }
     if (self->transport == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "_native_batch() needs a configured native client");
         return NULL;
     }
-    return ar_batch_new((PyObject *)self, self->target.state, &batch_ops, commands, raw,
-                        self->transport->config->timeout);
+    return ar_batch_new(self, &batch_ops, commands, mode);
 }

@@ -190,14 +190,16 @@ intern_strings(ar_state *state)
         {&state->str_execute_command, "execute_command"},
         {&state->str_response_callbacks, "response_callbacks"},
         {&state->str_connection, "connection"},
-        {&state->str_command_stack, "command_stack"},
         {&state->str_type, "type"},
         {&state->str_pattern, "pattern"},
         {&state->str_channel, "channel"},
         {&state->str_data, "data"},
         {&state->str_pmessage, "pmessage"},
         {&state->str_smessage, "smessage"},
+        {&state->str_watching, "watching"},
+        {&state->str_pipeline_execute_command, "pipeline_execute_command"},
         {&state->str_ok, "OK"},
+        {&state->str_queued, "QUEUED"},
     };
     for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++) {
         *strings[i].slot = PyUnicode_InternFromString(strings[i].text);
@@ -206,7 +208,8 @@ intern_strings(ar_state *state)
         }
     }
     state->bytes_ok = PyBytes_FromString("OK");
-    return state->bytes_ok == NULL ? -1 : 0;
+    state->bytes_queued = PyBytes_FromString("QUEUED");
+    return state->bytes_ok == NULL || state->bytes_queued == NULL ? -1 : 0;
 }
 
 static int
@@ -229,12 +232,12 @@ module_exec(PyObject *module)
 {
     ar_state *state = state_of(module);
     if (import_names(state) < 0 || intern_strings(state) < 0 || add_versions(module) < 0 ||
-        ar_hot_setup(state) < 0 || ar_reader_setup(module, state) < 0 ||
-        ar_core_setup(module, state) < 0 || ar_coroutine_setup(module, state) < 0 ||
-        ar_future_setup(module, state) < 0 || ar_config_setup(module, state) < 0 ||
-        ar_pool_setup(module, state) < 0 || ar_link_setup(module, state) < 0 ||
-        ar_transport_setup(module, state) < 0 || ar_client_type_setup(module, state) < 0 ||
-        ar_pipeline_setup(module, state) < 0) {
+        ar_hot_setup(state) < 0 || ar_queue_setup(module, state) < 0 ||
+        ar_reader_setup(module, state) < 0 || ar_core_setup(module, state) < 0 ||
+        ar_coroutine_setup(module, state) < 0 || ar_future_setup(module, state) < 0 ||
+        ar_config_setup(module, state) < 0 || ar_pool_setup(module, state) < 0 ||
+        ar_link_setup(module, state) < 0 || ar_transport_setup(module, state) < 0 ||
+        ar_client_type_setup(module, state) < 0 || ar_pipeline_setup(module, state) < 0) {
         return -1;
     }
     return 0;

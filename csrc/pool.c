@@ -134,15 +134,10 @@ int
 ar_pool_enqueue(ArPool *pool, ar_ring *ring, ArCommand *command)
 {
     const ar_text_codec *codec = &pool->config->codec;
-    for (Py_ssize_t i = 0; command->batch != NULL && i < PyList_GET_SIZE(command->batch); i++) {
-        PyObject *arguments = PyTuple_GET_ITEM(PyList_GET_ITEM(command->batch, i), 0);
-        if (ar_encode_check(pool->state, codec, &PyTuple_GET_ITEM(arguments, 0),
-                            PyTuple_GET_SIZE(arguments)) < 0) {
-            return -1;
-        }
-    }
-    if (command->batch == NULL &&
-        ar_encode_check(pool->state, codec, command->argv, command->argc) < 0) {
+    int refused = command->batch != NULL
+                      ? ar_queue_check(command->batch, codec)
+                      : ar_encode_check(pool->state, codec, command->argv, command->argc);
+    if (refused) {
         return -1;
     }
     if (ar_ring_reserve(ring) < 0) {

@@ -18,28 +18,37 @@ next_reply_decodes(const ar_conn *conn)
         return 0;
     }
     const ArCommand *command = ar_ring_peek(&conn->inflight);
-    return conn->config->decode && !(command != NULL && (command->properties & AR_NEVER_DECODE));
+    if (!conn->config->decode || command == NULL) {
+        return conn->config->decode;
+    }
+    if (command->batch != NULL) {
+        return command->batch_mode == AR_BATCH_TRANSACTION ||
+               !ar_queue_never_decodes(command->batch, command->batch->count - command->missing);
+    }
+    return !(command->properties & AR_NEVER_DECODE);
 }
 
 /* A reply of a pipeline: the slot stays until the last one is in. Steals `reply`. */
 static void
 collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
 {
-    int result = 0;
-    if (!ar_command_finished(command)) {
+    if (command->replies == NULL && !ar_command_finished(command)) {
+        command->replies = PyList_New(command->missing);
         if (command->replies == NULL) {
-            command->replies = PyList_New(0);
+            ar_command_fail_pending_exception(command);
         }
-        result = command->replies == NULL ? -1 : PyList_Append(command->replies, reply);
     }
-    Py_DECREF(reply);
-    if (result < 0) {
-        ar_command_fail_pending_exception(command);
+    if (command->replies != NULL) {
+        PyList_SET_ITEM(command->replies, PyList_GET_SIZE(command->replies) - command->missing,
+                        reply);
+    } else {
+        Py_DECREF(reply); /* nobody waits any more */
     }
     if (--command->missing > 0) {
         return;
     }
     (void)ar_ring_pop(&conn->inflight);
+    command->connection = NULL;
     if (!ar_command_finished(command)) {
         ar_command_reply(command, Py_NewRef(command->replies));
     }

@@ -126,9 +126,13 @@ text_value(ar_reply_sink *sink, const char *text, size_t length)
 static PyObject *
 status_value(ar_reply_sink *sink, const char *text, size_t length)
 {
-    if (length == 2 && text[0] == 'O' && text[1] == 'K' &&
-        (!sink->decode || sink->encoding == NULL)) {
-        return Py_NewRef(sink->decode ? sink->state->str_ok : sink->state->bytes_ok);
+    if (!sink->decode || sink->encoding == NULL) {
+        if (length == 2 && memcmp(text, "OK", 2) == 0) {
+            return Py_NewRef(sink->decode ? sink->state->str_ok : sink->state->bytes_ok);
+        }
+        if (length == 6 && memcmp(text, "QUEUED", 6) == 0) {
+            return Py_NewRef(sink->decode ? sink->state->str_queued : sink->state->bytes_queued);
+        }
     }
     return text_value(sink, text, length);
 }

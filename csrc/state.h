@@ -6,6 +6,7 @@
 
 /* Types of ours. */
 #define AR_STATE_TYPES(X)                                                                          \
+    X(PyTypeObject, QueueType)                                                                     \
     X(PyTypeObject, CoreType)                                                                      \
     X(PyTypeObject, CommandType)                                                                   \
     X(PyTypeObject, CommandFutureType)                                                             \
@@ -50,7 +51,8 @@
     X(PyObject, str_execute_command)                                                               \
     X(PyObject, str_response_callbacks)                                                            \
     X(PyObject, str_connection)                                                                    \
-    X(PyObject, str_command_stack)                                                                 \
+    X(PyObject, str_watching)                                                                      \
+    X(PyObject, str_pipeline_execute_command)                                                      \
     X(PyObject, bytes_ok)                                                                          \
     X(PyObject, str_type)                                                                          \
     X(PyObject, str_pattern)                                                                       \
@@ -60,6 +62,8 @@
     X(PyObject, str_smessage)                                                                      \
     X(PyObject, not_ready)                                                                         \
     X(PyObject, str_ok)                                                                            \
+    X(PyObject, bytes_queued)                                                                      \
+    X(PyObject, str_queued)                                                                        \
     X(PyObject, hot_names)
 
 typedef struct ar_state {

@@ -1,0 +1,60 @@
+/* The commands of a pipeline: all their arguments in one array, no Python object for a command. */
+#ifndef AR_QUEUE_H
+#define AR_QUEUE_H
+
+#include "encode.h"
+
+#include <stdint.h>
+
+typedef struct {
+    Py_ssize_t end;    /* behind its last argument in `arguments`, where the next one begins */
+    PyObject *options; /* keyword arguments (a dict), or NULL */
+} ar_queued;
+
+typedef struct {
+    PyObject_HEAD
+    ar_state *state;
+    ar_queued *commands;
+    PyObject **arguments; /* of all commands; the first of each is its name */
+    Py_ssize_t count, capacity;
+    Py_ssize_t argument_count, argument_capacity;
+    uint8_t all, any;       /* properties that all of the commands have, and that some have */
+    uint8_t himport;        /* HIMPORT is among them */
+    uint8_t empty_response; /* one has the option EMPTY_RESPONSE */
+    uint8_t never_decode;   /* one has the option NEVER_DECODE */
+} ArQueue;
+
+ArQueue *ar_queue_new(ar_state *state);
+ArQueue *ar_queue_copy(const ArQueue *queue);
+
+/* Adds a command; `options` may be NULL. */
+int ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+                    PyObject *options, uint8_t properties);
+
+/* redis-py's form: a list of (arguments, options). */
+PyObject *ar_queue_as_list(const ArQueue *queue);
+
+static inline PyObject **
+ar_queue_argv(const ArQueue *queue, Py_ssize_t number)
+{
+    return queue->arguments + (number > 0 ? queue->commands[number - 1].end : 0);
+}
+
+static inline Py_ssize_t
+ar_queue_argc(const ArQueue *queue, Py_ssize_t number)
+{
+    return queue->commands[number].end - (number > 0 ? queue->commands[number - 1].end : 0);
+}
+
+/* Whether the reply to one command is binary whatever the client's setting. */
+int ar_queue_never_decodes(const ArQueue *queue, Py_ssize_t number);
+
+/* Appends all commands, between MULTI and EXEC for a transaction; nothing when one is bad. */
+int ar_queue_encode(const ArQueue *queue, ar_outq *out, const ar_text_codec *codec,
+                    int transaction);
+/* 0 when ar_queue_encode() would accept the arguments. */
+int ar_queue_check(const ArQueue *queue, const ar_text_codec *codec);
+
+int ar_queue_setup(PyObject *module, ar_state *state);
+
+#endif
