@@ -86,7 +86,7 @@ async def _measure(cell: Cell, address: Address, durations: Durations) -> dict[s
         async with connect(address, MEMORY_TASKS) as commands:
             return (await measure_waiting(commands.get, address, MEMORY_TASKS))._asdict()
     workload = WORKLOADS[cell.workload]
-    async with connect(address, workload.tasks) as commands:
+    async with workload.connected(connect, address) as commands:
         return (await measure(workload, commands, durations))._asdict()
 
 

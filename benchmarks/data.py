@@ -19,6 +19,9 @@ LARGE_BYTES = 64 * 1024
 HASHES = 50
 HASH_FIELDS = 20
 WRITES = 50
+MESSAGES = 2_000  # in a batch
+CHANNEL = "bench:channel"
+QUEUE = "bench:queue"
 SEED_BATCH = 1_000
 
 
@@ -52,6 +55,16 @@ def written_key(number: int) -> str:
     return f"bench:written:{number}"
 
 
+def messages() -> list[bytes]:
+    """One batch of what is published, again and again."""
+    return [(b"message %d " % number).ljust(VALUE_BYTES, b"x") for number in range(MESSAGES)]
+
+
+def item() -> bytes:
+    """What is pushed to the queue."""
+    return b"item ".ljust(VALUE_BYTES, b"x")
+
+
 def connect(address: Address) -> redis.Redis:
     """Return a synchronous client, for what is not measured."""
     return redis.Redis(host=address.host, port=address.port)
@@ -77,6 +90,7 @@ def clear(address: Address) -> None:
     keys += [large_key(number) for number in range(LARGE_VALUES)]
     keys += [hash_key(number) for number in range(HASHES)]
     keys += [written_key(number) for number in range(WRITES)]
+    keys.append(QUEUE)
     with connect(address) as client:
         for start in range(0, len(keys), SEED_BATCH):
             client.unlink(*keys[start : start + SEED_BATCH])

@@ -11,6 +11,8 @@ from typing import Any, Callable
 from benchmarks import data
 from benchmarks.clients.commands import Commands
 
+POP_SECONDS = 15
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -85,3 +87,15 @@ def mixed_pipeline_of(size: int, transaction: bool) -> MakeOperation:
         return Operation(partial(commands.mixed, pairs, transaction), expected)
 
     return mixed
+
+
+def receive(commands: Commands, number: int) -> Operation:
+    """The next batch of messages, in their order."""
+    assert commands.receive is not None
+    return Operation(commands.receive, data.messages())
+
+
+def pop(commands: Commands, number: int) -> Operation:
+    assert commands.brpop is not None
+    expected = commands.brpop_reply((data.QUEUE.encode(), data.item()))
+    return Operation(partial(commands.brpop, [data.QUEUE], POP_SECONDS), expected)

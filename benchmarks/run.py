@@ -11,7 +11,7 @@ from benchmarks.cell import FLOOR, Cell, CellError, Result, WrongCell, run_cell
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations
 from benchmarks.server import Address
-from benchmarks.workloads import MEMORY, SERVER_LIMIT, WORKLOADS
+from benchmarks.workloads import MEMORY, SERVER_LIMIT
 
 WARM_UP_PART = 0.2  # of the counting time
 LATENCY_PART = 0.25
@@ -103,8 +103,6 @@ def _clients_of(name: str, clients: Sequence[str]) -> list[str]:
     chosen = [client for client in clients if CLIENTS[client].takes(name)]
     if name == MEMORY:
         return [FLOOR, *chosen]
-    if WORKLOADS[name].pipelines:
-        chosen = [client for client in chosen if CLIENTS[client].pipelines]
     return chosen
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks import data, operations
+from benchmarks import data, feeds, operations
+from benchmarks.clients.commands import GET_MESSAGE, HANDLER, LISTEN, Commands, Connect
+from benchmarks.feeds import Feed
 from benchmarks.operations import MakeOperation
+from benchmarks.server import Address
 
 
 @dataclass(frozen=True)
@@ -14,14 +19,25 @@ class Workload:
     title: str
     tasks: int
     operation: MakeOperation
-    times_redis_py: float  # target
-    times_best_other: float  # target
+    times_redis_py: float | None  # target
+    times_best_other: float | None  # target
     commands: int = 1  # in one operation
-    pipelines: bool = False
+    feed: Feed | None = None  # what runs beside it
+
+    @asynccontextmanager
+    async def connected(self, connect: Connect, address: Address) -> AsyncIterator[Commands]:
+        """A client for all tasks, and the feed."""
+        async with connect(address, self.tasks) as commands:
+            if self.feed is None:
+                yield commands
+            else:
+                async with self.feed(commands, address) as fed:
+                    yield fed
 
 
 GATHER = 500
 PIPELINE = 100
+CONSUMERS = 50
 
 WORKLOADS = {
     workload.name: workload
@@ -50,7 +66,6 @@ WORKLOADS = {
             12,
             6,
             commands=PIPELINE,
-            pipelines=True,
         ),
         Workload(
             "mixed-100",
@@ -60,7 +75,6 @@ WORKLOADS = {
             12,
             6,
             commands=PIPELINE,
-            pipelines=True,
         ),
         Workload(
             "transaction-100",
@@ -70,9 +84,47 @@ WORKLOADS = {
             12,
             6,
             commands=PIPELINE,
-            pipelines=True,
         ),
         Workload("large-8", "GET 64 KiB, 8 tasks", data.LARGE_VALUES, operations.get_large, 6, 4),
+        Workload(
+            "pubsub-listen",
+            "messages by listen()",
+            1,
+            operations.receive,
+            None,
+            None,
+            commands=data.MESSAGES,
+            feed=feeds.published_to(LISTEN),
+        ),
+        Workload(
+            "pubsub-get-message",
+            "messages by get_message()",
+            1,
+            operations.receive,
+            None,
+            None,
+            commands=data.MESSAGES,
+            feed=feeds.published_to(GET_MESSAGE),
+        ),
+        Workload(
+            "pubsub-handler",
+            "messages by a handler",
+            1,
+            operations.receive,
+            None,
+            None,
+            commands=data.MESSAGES,
+            feed=feeds.published_to(HANDLER),
+        ),
+        Workload(
+            "queue-50",
+            "items of a queue, 50 consumers",
+            CONSUMERS,
+            operations.pop,
+            None,
+            None,
+            feed=feeds.pushed,
+        ),
     )
 }
 

@@ -17,11 +17,11 @@ class Client:
     distributions: tuple[str, ...]
     configuration: str  # how it was set up, for the report
     ours: bool = False
-    pipelines: bool = True
     only: frozenset[str] | None = None  # the workloads it takes part in; None: all of them
+    without: frozenset[str] = frozenset()  # the workloads it has no commands for
 
     def takes(self, workload: str) -> bool:
-        return self.only is None or workload in self.only
+        return (self.only is None or workload in self.only) and workload not in self.without
 
     def versions(self) -> dict[str, str]:
         """Return the version of each distribution.
@@ -50,6 +50,10 @@ class Client:
         connect: Connect = module.connect
         return connect
 
+
+PIPELINES = frozenset({"pipeline-100", "mixed-100", "transaction-100"})
+PUBSUB = frozenset({"pubsub-listen", "pubsub-get-message", "pubsub-handler"})
+QUEUES = frozenset({"queue-50"})
 
 REDIS_PY = "redis-py"
 OURS = "aiecs_redis"
@@ -81,7 +85,9 @@ CLIENTS = {
             package="glide",
             distributions=("valkey-glide",),
             configuration="GlideClient with inflight_requests_limit=20000 and a request timeout of "
-            "30 s (the defaults, 1,000 and 0.25 s, refuse 10,000 tasks)",
+            "30 s (the defaults, 1,000 and 0.25 s, refuse 10,000 tasks); messages by "
+            "get_pubsub_message() or a callback",
+            without=frozenset({"pubsub-get-message"}) | QUEUES,  # one connection: BRPOP would block
         ),
         Client(
             name="redis_rs",
@@ -90,7 +96,7 @@ CLIENTS = {
             distributions=("redis-rs",),
             configuration="redis_rs.create_client as it comes (multiplexed); it decodes the names "
             "of hash fields and has no pipelines",
-            pipelines=False,
+            without=PIPELINES | PUBSUB | QUEUES,
         ),
         Client(
             name=OURS,

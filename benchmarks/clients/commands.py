@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from benchmarks.server import Address
@@ -16,6 +16,16 @@ PipelineOfGets = Callable[[Sequence[str]], Awaitable[list[Any]]]
 
 MixedPipeline = Callable[[Sequence[tuple[str, bytes]], bool], Awaitable[list[Any]]]
 """SET and GET of each key, as a transaction or not."""
+
+Receive = Callable[[], Awaitable[list[bytes]]]
+"""The next messages, so many as was asked for when it was opened."""
+
+OpenReceiver = Callable[[str, int], AbstractAsyncContextManager[Receive]]
+"""Subscribes to a channel, and reads so many messages at a time."""
+
+LISTEN = "listen"  # an endless `async for`
+GET_MESSAGE = "get_message"  # one call with a timeout for each message
+HANDLER = "handler"  # a function called with each message
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,11 @@ class Commands:
     text_fields: bool = False  # HGETALL decodes the names of the fields
     pipeline: PipelineOfGets | None = None  # not transactional
     mixed: MixedPipeline | None = None
+    receivers: Mapping[str, OpenReceiver] = field(default_factory=dict)
+    receive: Receive | None = None  # of the receiver that the workload has opened
+    push: Callable[[str, list[bytes]], Awaitable[Any]] | None = None  # LPUSH: the new length
+    brpop: Callable[..., Awaitable[Any]] | None = None  # ([key], timeout in seconds)
+    brpop_reply: Callable[[tuple[bytes, bytes]], object] = tuple
 
 
 Connect = Callable[[Address, int], AbstractAsyncContextManager[Commands]]

@@ -8,8 +8,18 @@ from typing import Any
 
 import coredis
 
-from benchmarks.clients.commands import EXPIRE_SECONDS, Commands
+from benchmarks.clients.collector import Collector
+from benchmarks.clients.commands import (
+    EXPIRE_SECONDS,
+    GET_MESSAGE,
+    HANDLER,
+    LISTEN,
+    Commands,
+    Receive,
+)
 from benchmarks.server import Address
+
+MESSAGE_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -28,6 +38,46 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
                     replies += (batch.set(key, value), batch.get(key))
             return [await reply for reply in replies]
 
+        @asynccontextmanager
+        async def listen(channel: str, size: int) -> AsyncIterator[Receive]:
+            pubsub = client.pubsub(channels=[channel], ignore_subscribe_messages=True)
+            async with pubsub as messages:
+
+                async def receive() -> list[bytes]:
+                    received: list[bytes] = []
+                    async for message in messages:
+                        received.append(message["data"])
+                        if len(received) == size:
+                            break
+                    return received
+
+                yield receive
+
+        @asynccontextmanager
+        async def get_message(channel: str, size: int) -> AsyncIterator[Receive]:
+            pubsub = client.pubsub(channels=[channel], ignore_subscribe_messages=True)
+            async with pubsub as messages:
+
+                async def receive() -> list[bytes]:
+                    received: list[bytes] = []
+                    while len(received) < size:
+                        message = await messages.get_message(timeout=MESSAGE_SECONDS)
+                        if message is not None:
+                            received.append(message["data"])
+                    return received
+
+                yield receive
+
+        @asynccontextmanager
+        async def handler(channel: str, size: int) -> AsyncIterator[Receive]:
+            collector = Collector(size)
+
+            def handle(message: Any) -> None:
+                collector.add(message["data"])
+
+            async with client.pubsub(channel_handlers={channel: handle}):
+                yield collector.receive
+
         yield Commands(
             get=client.get,
             set=client.set,
@@ -36,4 +86,8 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             hgetall=client.hgetall,
             pipeline=pipeline,
             mixed=mixed,
+            receivers={LISTEN: listen, GET_MESSAGE: get_message, HANDLER: handler},
+            push=client.lpush,
+            brpop=client.brpop,
+            brpop_reply=list,
         )

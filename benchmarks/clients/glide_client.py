@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Callable
 
-from glide import Batch, ExpirySet, ExpiryType, GlideClient, GlideClientConfiguration, NodeAddress
+from glide import (
+    Batch,
+    ExpirySet,
+    ExpiryType,
+    GlideClient,
+    GlideClientConfiguration,
+    NodeAddress,
+    PubSubMsg,
+)
 
-from benchmarks.clients.commands import EXPIRE_SECONDS, Commands
+from benchmarks.clients.collector import Collector
+from benchmarks.clients.commands import EXPIRE_SECONDS, HANDLER, LISTEN, Commands, Receive
 from benchmarks.server import Address
 
 IN_FLIGHT = 20_000
@@ -38,6 +47,44 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             batch.get(key)
         return await client.exec(batch, raise_on_error=True) or []
 
+    @asynccontextmanager
+    async def subscribed(
+        channel: str, callback: Callable[[PubSubMsg, Any], None] | None
+    ) -> AsyncIterator[GlideClient]:
+        channels = {GlideClientConfiguration.PubSubChannelModes.Exact: {channel}}
+        subscriptions = GlideClientConfiguration.PubSubSubscriptions(channels, callback, None)
+        subscriber = await GlideClient.create(
+            GlideClientConfiguration(
+                [NodeAddress(address.host, address.port)], pubsub_subscriptions=subscriptions
+            )
+        )
+        try:
+            yield subscriber
+        finally:
+            await subscriber.close()
+
+    @asynccontextmanager
+    async def listen(channel: str, size: int) -> AsyncIterator[Receive]:
+        async with subscribed(channel, None) as subscriber:
+
+            async def receive() -> list[bytes]:
+                received = []
+                while len(received) < size:
+                    received.append((await subscriber.get_pubsub_message()).message)
+                return received
+
+            yield receive
+
+    @asynccontextmanager
+    async def handler(channel: str, size: int) -> AsyncIterator[Receive]:
+        collector = Collector(size)
+
+        def handle(message: PubSubMsg, context: Any) -> None:
+            collector.add(message.message)
+
+        async with subscribed(channel, handle):
+            yield collector.receive
+
     try:
         yield Commands(
             get=client.get,
@@ -47,6 +94,7 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             hgetall=client.hgetall,
             pipeline=pipeline,
             mixed=mixed,
+            receivers={LISTEN: listen, HANDLER: handler},
         )
     finally:
         await client.close()

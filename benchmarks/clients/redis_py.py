@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from benchmarks.clients.commands import EXPIRE_SECONDS, Commands
+from benchmarks.clients.collector import Collector
+from benchmarks.clients.commands import (
+    EXPIRE_SECONDS,
+    GET_MESSAGE,
+    HANDLER,
+    LISTEN,
+    Commands,
+    Receive,
+)
 from benchmarks.server import Address
 
 POOLED_TASKS = 1_000
 POOL_SIZE = 50
 OPEN_SIZE = 500
+MESSAGE_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -50,6 +60,58 @@ def commands(client: Redis) -> Commands:
         replies: list[Any] = await batch.execute()
         return replies
 
+    @asynccontextmanager
+    async def listen(channel: str, size: int) -> AsyncIterator[Receive]:
+        async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(channel)
+            messages = pubsub.listen()
+
+            async def receive() -> list[bytes]:
+                received: list[bytes] = []
+                async for message in messages:
+                    received.append(message["data"])
+                    if len(received) == size:
+                        break
+                return received
+
+            yield receive
+            await messages.aclose()
+
+    @asynccontextmanager
+    async def get_message(channel: str, size: int) -> AsyncIterator[Receive]:
+        async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(channel)
+
+            async def receive() -> list[bytes]:
+                received: list[bytes] = []
+                while len(received) < size:
+                    message = await pubsub.get_message(timeout=MESSAGE_SECONDS)
+                    if message is not None:
+                        received.append(message["data"])
+                return received
+
+            yield receive
+
+    @asynccontextmanager
+    async def handler(channel: str, size: int) -> AsyncIterator[Receive]:
+        collector = Collector(size)
+
+        def handle(message: dict[str, Any]) -> None:
+            collector.add(message["data"])
+
+        async def run() -> None:
+            try:
+                await pubsub.run(poll_timeout=MESSAGE_SECONDS)
+            except Exception as error:
+                collector.fail(error)
+
+        async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(**{channel: handle})
+            running = asyncio.ensure_future(run())
+            yield collector.receive
+            running.cancel()
+            await asyncio.wait({running})
+
     return Commands(
         get=client.get,
         set=client.set,
@@ -58,4 +120,7 @@ def commands(client: Redis) -> Commands:
         hgetall=client.hgetall,
         pipeline=pipeline,
         mixed=mixed,
+        receivers={LISTEN: listen, GET_MESSAGE: get_message, HANDLER: handler},
+        push=lambda key, items: client.lpush(key, *items),
+        brpop=client.brpop,
     )

@@ -1,0 +1,106 @@
+"""What runs beside a workload and gives its tasks something to receive."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Callable
+
+import redis
+
+from benchmarks import data
+from benchmarks.clients.commands import Commands
+from benchmarks.server import Address
+
+Feed = Callable[[Commands, Address], AbstractAsyncContextManager[Commands]]
+"""Starts it for a connected client, and gives the commands that the workload uses."""
+
+BATCHES_AHEAD = 25
+SUBSCRIBE_SECONDS = 10.0
+POLL_SECONDS = 0.01
+UNLIMITED = "pubsub 0 0 0"
+LIMIT = "client-output-buffer-limit"
+
+ITEMS_PER_PUSH = 50
+ITEMS_AHEAD = 1_000
+PAUSE_SECONDS = 0.001
+
+
+def published_to(kind: str) -> Feed:
+    """A subscription read in one of the ways of `Commands.receivers`, and a publisher for it.
+
+    The publisher, a process of its own, stays BATCHES_AHEAD batches ahead of the subscriber: there
+    is always a message waiting, and the server does not run out of memory.
+    """
+
+    @asynccontextmanager
+    async def publishing(commands: Commands, address: Address) -> AsyncIterator[Commands]:
+        order = {"address": list(address), "channel": data.CHANNEL}
+        command = [sys.executable, "-m", "benchmarks.publisher", json.dumps(order)]
+        with data.connect(address) as control:
+            limits = control.config_get(LIMIT)[LIMIT]
+            control.config_set(LIMIT, UNLIMITED)  # no subscriber is cut off for being slow
+            try:
+                async with commands.receivers[kind](data.CHANNEL, data.MESSAGES) as receive:
+                    await _wait_until_subscribed(control)
+                    with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0) as publisher:
+                        assert publisher.stdin is not None
+                        yield replace(commands, receive=_paid(receive, publisher.stdin.write))
+                        publisher.kill()  # it may be in the middle of a batch
+            finally:
+                control.config_set(LIMIT, limits)
+
+    return publishing
+
+
+async def _wait_until_subscribed(control: redis.Redis) -> None:
+    limit = time.monotonic() + SUBSCRIBE_SECONDS
+    while dict(control.pubsub_numsub(data.CHANNEL)).get(data.CHANNEL.encode()) != 1:
+        if time.monotonic() > limit:
+            raise TimeoutError(f"no subscription in {SUBSCRIBE_SECONDS} seconds")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _paid(
+    receive: Callable[[], Awaitable[list[bytes]]], write: Callable[[bytes], object]
+) -> Callable[[], Awaitable[list[bytes]]]:
+    """`receive`, which asks the publisher for another batch instead of the one it takes."""
+    wanted = BATCHES_AHEAD
+
+    async def receive_and_ask() -> list[bytes]:
+        nonlocal wanted
+        write(bytes(wanted))
+        wanted = 1
+        return await receive()
+
+    return receive_and_ask
+
+
+@asynccontextmanager
+async def pushed(commands: Commands, address: Address) -> AsyncIterator[Commands]:
+    """A task that pushes items for all consumers, on the same client."""
+    assert commands.push is not None
+    producer = asyncio.ensure_future(_produce(commands.push))
+    try:
+        yield commands
+    finally:
+        producer.cancel()
+        await asyncio.wait({producer})
+        with data.connect(address) as control:
+            control.unlink(data.QUEUE)
+        if not producer.cancelled():
+            producer.result()  # the consumers wait in vain because of what it raises
+
+
+async def _produce(push: Callable[[str, list[bytes]], Awaitable[Any]]) -> None:
+    items = [data.item()] * ITEMS_PER_PUSH
+    while True:
+        length = await push(data.QUEUE, items)
+        if length > ITEMS_AHEAD:
+            await asyncio.sleep(PAUSE_SECONDS)
