@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Callable
 
 import redis
 
@@ -30,6 +30,7 @@ LIMIT = "client-output-buffer-limit"
 ITEMS_PER_PUSH = 50
 ITEMS_AHEAD = 1_000
 PAUSE_SECONDS = 0.001
+STOP_SECONDS = 20.0
 
 
 def published_to(kind: str) -> Feed:
@@ -85,22 +86,26 @@ def _paid(
 @asynccontextmanager
 async def pushed(commands: Commands, address: Address) -> AsyncIterator[Commands]:
     """A task that pushes items for all consumers, on the same client."""
-    assert commands.push is not None
-    producer = asyncio.ensure_future(_produce(commands.push))
+    stop = asyncio.Event()
+    producer = asyncio.ensure_future(_produce(commands, stop))
     try:
         yield commands
     finally:
-        producer.cancel()
-        await asyncio.wait({producer})
+        stop.set()  # not cancel(): a client may swallow it
+        _, running = await asyncio.wait({producer}, timeout=STOP_SECONDS)
         with data.connect(address) as control:
             control.unlink(data.QUEUE)
-        if not producer.cancelled():
-            producer.result()  # the consumers wait in vain because of what it raises
+        if running:
+            raise TimeoutError(f"the producer has no reply after {STOP_SECONDS} seconds")
+        producer.result()  # the consumers wait in vain because of what it raises
 
 
-async def _produce(push: Callable[[str, list[bytes]], Awaitable[Any]]) -> None:
+async def _produce(commands: Commands, stop: asyncio.Event) -> None:
+    push, length = commands.push, commands.llen
+    assert push is not None and length is not None
     items = [data.item()] * ITEMS_PER_PUSH
-    while True:
-        length = await push(data.QUEUE, items)
-        if length > ITEMS_AHEAD:
+    while not stop.is_set():
+        waiting = await push(data.QUEUE, items)
+        while waiting > ITEMS_AHEAD and not stop.is_set():
             await asyncio.sleep(PAUSE_SECONDS)
+            waiting = await length(data.QUEUE)

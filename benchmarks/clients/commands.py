@@ -46,6 +46,7 @@ class Commands:
     receivers: Mapping[str, OpenReceiver] = field(default_factory=dict)
     receive: Receive | None = None  # of the receiver that the workload has opened
     push: Callable[[str, list[bytes]], Awaitable[Any]] | None = None  # LPUSH: the new length
+    llen: Callable[[str], Awaitable[Any]] | None = None
     brpop: Callable[..., Awaitable[Any]] | None = None  # ([key], timeout in seconds)
     brpop_reply: Callable[[tuple[bytes, bytes]], object] = tuple
 

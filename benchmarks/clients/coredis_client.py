@@ -88,6 +88,7 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             mixed=mixed,
             receivers={LISTEN: listen, GET_MESSAGE: get_message, HANDLER: handler},
             push=client.lpush,
+            llen=client.llen,
             brpop=client.brpop,
             brpop_reply=list,
         )

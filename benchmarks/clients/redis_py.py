@@ -122,5 +122,6 @@ def commands(client: Redis) -> Commands:
         mixed=mixed,
         receivers={LISTEN: listen, GET_MESSAGE: get_message, HANDLER: handler},
         push=lambda key, items: client.lpush(key, *items),
+        llen=client.llen,
         brpop=client.brpop,
     )
