@@ -184,7 +184,7 @@ class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """A queue of commands sent in one write, as redis.asyncio.Redis.pipeline."""
         return Pipeline(
-            self._leases or self.connection_pool,
+            self.connection_pool,
             self.response_callbacks,
             transaction,
             shard_hint,

@@ -51,8 +51,11 @@ class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
         shard_hint: str | None,
         client: Redis | None = None,
     ) -> None:
+        client = client or client_of(connection_pool, response_callbacks)
+        if client is not None:
+            connection_pool = client._leases or connection_pool
         super().__init__(connection_pool, response_callbacks, transaction, shard_hint)
-        self._client = client or client_of(connection_pool, response_callbacks)
+        self._client = client
         self._forget()  # redis-py's empty list: nobody has seen it
 
     def _is_native(self) -> bool:
