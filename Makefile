@@ -81,11 +81,9 @@ fmt: ## Format Python and C
 	$(PY) -m ruff format .
 	.venv/bin/clang-format -i $(C_FILES)
 
-type: ## mypy --strict, and the stubs of _native against the real module
+type: ## mypy --strict and pyright on package and sample programs; the stubs against redis-py
 	@$(SETUP) test dev
-	$(PY) -m mypy
-	$(PY) -m mypy tests/typing
-	$(PY) -m mypy.stubtest aiecs_redis._native
+	$(PYTEST) -m '' tests/test_typing.py tests/test_type_signatures.py tests/test_reply_types.py $(ARGS)
 
 bench: ## Benchmarks against other clients
 	@$(SETUP) test bench

@@ -6,6 +6,7 @@ from aiecs_redis import _bind as _bind  # second: configures the core
 
 # isort: on
 from aiecs_redis import exceptions
+from aiecs_redis import redis_client as redis_client
 from aiecs_redis._install import Installation, install, uninstall
 from aiecs_redis.client import Redis, StrictRedis, from_url
 from aiecs_redis.connection import Connection, SSLConnection, UnixDomainSocketConnection

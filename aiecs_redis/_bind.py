@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Callable, TypeVar
 
 import redis
-import redis.asyncio
+import redis.asyncio.client
 import redis.exceptions
 from redis._parsers import helpers
 from redis._parsers.base import BaseParser

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import functools
-import weakref
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+import types
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from redis.asyncio.client import Monitor
 
 from aiecs_redis import _native, _options
 from aiecs_redis._bind import BaseRedis, response_callbacks
+from aiecs_redis._clients import known_clients
+from aiecs_redis._generic import Commands, T_co
 from aiecs_redis._stand_in import StandIn
 from aiecs_redis.connection import LeasedConnection, Leases
 from aiecs_redis.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
     from redis.asyncio.retry import Retry
+    from typing_extensions import Unpack
 
+    from aiecs_redis._commands.options import RedisOptions
     from aiecs_redis.pubsub import PubSub
 
-    # For type checkers, redis-py's annotations of the hot commands come first.
+    # For type checkers, redis-py's annotations of what Commands lacks come first.
     _First = BaseRedis
     _Second = _native.Client
 else:
@@ -29,7 +33,7 @@ else:
 
 __all__ = ["Redis", "StrictRedis", "from_url"]
 
-Self = TypeVar("Self", bound="Redis")
+Self = TypeVar("Self", bound="Redis[Any]")
 
 _OWN_OPTIONS = ("max_pending_bytes", "pool_timeout")
 
@@ -44,29 +48,17 @@ def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-_clients: weakref.WeakValueDictionary[int, Redis] = weakref.WeakValueDictionary()
-"""By the identity of their response_callbacks."""
-
-
-def client_of(pool: Any, callbacks: Any) -> Redis | None:
-    """The client whose pool and response callbacks these are: a pipeline may be made of them."""
-    client = _clients.get(id(callbacks))
-    if client is None or client.response_callbacks is not callbacks:
-        return None
-    return client if client.connection_pool is pool else None
-
-
 class _CoroutineExecutor:
     """A client for redis-py's methods that do more to a reply if it is a coroutine's."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis[Any]) -> None:
         self._client = client
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         return await self._client.execute_command(*args, **options)
 
 
-class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
+class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore[misc]
     """redis.asyncio.Redis with its commands on native, multiplexed connections.
 
     Takes every argument of redis.asyncio.Redis, and two of its own:
@@ -83,7 +75,34 @@ class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
     are sent again; others raise `aiecs_redis.exceptions.OutcomeUnknownError`. An explicit
     `retry=` or `retry_on_error=` has redis-py's meaning instead. One client may be used from
     several event loops and after fork(): each has connections of its own.
+
+    To type checkers it is generic in the type of strings in replies: Redis[str] with
+    decode_responses=True, else Redis[bytes]; plain Redis stands for either.
     """
+
+    @overload  # the pool decides on the replies
+    def __init__(
+        self,
+        *,
+        connection_pool: ConnectionPool | None,
+        decode_responses: bool = False,
+        **kwargs: Unpack[RedisOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Redis[bytes],
+        *,
+        decode_responses: Literal[False] = False,
+        **kwargs: Unpack[RedisOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Redis[str], *, decode_responses: Literal[True], **kwargs: Unpack[RedisOptions]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Redis, *, decode_responses: bool = False, **kwargs: Unpack[RedisOptions]
+    ) -> None: ...
 
     def __init__(self, **kwargs: Any) -> None:
         own = _take_own_options(kwargs)
@@ -94,7 +113,7 @@ class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
         super().__init__(**kwargs)
         if own:
             _options.set_own_options(self.connection_pool, own)
-        _clients[id(self.response_callbacks)] = self
+        known_clients[id(self.response_callbacks)] = self
         self._configure()
 
     def _configure(self) -> None:
@@ -161,12 +180,8 @@ class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
             else:
                 del self.response_callbacks[name]
 
-    if TYPE_CHECKING:
-
-        def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]: ...
-        def client(self: Self) -> Self: ...
-
-    else:
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(types.GenericAlias)
 
         @functools.wraps(BaseRedis.xread)
         def xread(self, *args: Any, **kwargs: Any) -> Any:
@@ -181,7 +196,7 @@ class Redis(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
         super().set_retry(_options.asynchronous_retry(retry))
         self._configure()
 
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline[T_co]:
         """A queue of commands sent in one write, as redis.asyncio.Redis.pipeline."""
         return Pipeline(
             self.connection_pool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
@@ -11,8 +12,9 @@ from redis.exceptions import ExecAbortError, ResponseError, WatchError
 
 from aiecs_redis import _native
 from aiecs_redis._bind import BasePipeline
+from aiecs_redis._clients import client_of
+from aiecs_redis._generic import QueuedCommands, T_co
 from aiecs_redis._stand_in import StandIn
-from aiecs_redis.client import client_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import CommandStackT
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     Commands = Union[_native.CommandQueue, CommandStackT]
 
-    # For type checkers, redis-py's annotations of the hot commands come first.
+    # For type checkers, redis-py's annotations of what QueuedCommands lacks come first.
     _First = BasePipeline
     _Second = _native.Pipeline
 else:
@@ -35,11 +37,14 @@ _TRANSACTION = _native.BATCH_TRANSACTION
 _RAW = _native.BATCH_RAW
 
 
-class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
+class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore[misc]
     """redis.asyncio's Pipeline; with WATCH it works on a connection of its own, as there.
 
     Made of a native client's `connection_pool` and `response_callbacks` it is native too.
     """
+
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(types.GenericAlias)
 
     _queueing_execute_command = BasePipeline.execute_command
 
@@ -49,7 +54,7 @@ class Pipeline(_First, _Second, metaclass=StandIn):  # type: ignore[misc]
         response_callbacks: Any,
         transaction: bool,
         shard_hint: str | None,
-        client: Redis | None = None,
+        client: Redis[T_co] | None = None,
     ) -> None:
         client = client or client_of(connection_pool, response_callbacks)
         if client is not None:

@@ -193,7 +193,7 @@ class RedisClient:
         else:  # another event loop was faster
             await client.aclose()
 
-    async def get_client(self) -> Redis:
+    async def get_client(self) -> Redis[str]:
         """Return the `redis.asyncio.Redis` (our subclass of it) underneath.
 
         Raises:

@@ -29,6 +29,7 @@ from typing import Any, Union
 from urllib.parse import quote, urlencode
 
 import redis
+import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 

@@ -10,10 +10,11 @@ rm -rf $out
 mkdir -p $out/wheels
 $python -m build --outdir $out .
 
-for name in vendored/hiredis/COPYING vendored/libev/LICENSE; do
-    unzip=$($python -m zipfile --list $out/*.whl)
-    case $unzip in
-        *"/licenses/$name "*) ;;
+listed=$($python -m zipfile --list $out/*.whl)
+for name in /licenses/vendored/hiredis/COPYING /licenses/vendored/libev/LICENSE \
+    aiecs_redis/py.typed aiecs_redis/*.pyi aiecs_redis/*/*.pyi; do
+    case $listed in
+        *"$name "*) ;;
         *) echo "package: the wheel lacks $name" >&2; exit 1 ;;
     esac
 done

@@ -41,11 +41,4 @@ async def methods(client: RedisClient) -> None:
     assert_type(await client.hincrby("h", "field", 2), int)
     assert_type(await client.info("memory"), dict[str, Any])
     assert_type(await client.get_connection_info(), dict[str, Any])
-    assert_type(await client.get_client(), Redis)
-
-
-async def mistakes(client: RedisClient) -> None:
-    """Each of these is an error; an ignore that is not needed would be one, too."""
-    await client.lpush("k", "v")  # type: ignore[attr-defined]
-    number: int = await client.get("k")  # type: ignore[assignment]
-    print(number)
+    assert_type(await client.get_client(), Redis[str])
