@@ -25,11 +25,11 @@ class Flow:
     """
 
     def __init__(self) -> None:
-        self.latency = 0.0
+        self.latency: float = 0.0
         self.chop = 0
-        self.gap = 0.0
+        self.gap: float = 0.0
         self.cut_after: int | None = None
-        self.bytes = 0
+        self.bytes: int = 0
         self._stalled = False
 
     def stall(self) -> None:
@@ -84,10 +84,10 @@ class FaultProxy:
     host = "127.0.0.1"
 
     def __init__(self, host: str, port: int) -> None:
-        self.port = 0
-        self.to_server = Flow()
-        self.to_client = Flow()
-        self.connections = 0
+        self.port: int = 0
+        self.to_server: Flow = Flow()
+        self.to_client: Flow = Flow()
+        self.connections: int = 0
         self._target = (host, port)
         self._refusing = False
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -57,7 +57,7 @@ __all__ = [
     "redis_client",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Call = Coroutine[Any, Any, T]  # what an `async def` returns: awaited, gathered, made a task

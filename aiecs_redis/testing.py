@@ -145,7 +145,7 @@ class ExternalServer(Server):
     """
 
     def __init__(self, kwargs: Mapping[str, Any]) -> None:
-        self.kwargs = dict(kwargs)
+        self.kwargs: dict[str, Any] = dict(kwargs)
 
 
 _running: weakref.WeakSet[RedisServer] = weakref.WeakSet()
@@ -201,13 +201,13 @@ class RedisServer(Server):
         executable: str | None = None,
     ) -> None:
         self.requirepass = requirepass
-        self.users = dict(users or {})
+        self.users: dict[str, str] = dict(users or {})
         self.unix_socket = unix_socket
         self.tls = tls
         self.tls_auth_clients = tls_auth_clients
         self.certificate = certificate
         self.appendonly = appendonly
-        self.config = dict(config or {})
+        self.config: dict[str, ConfigValue] = dict(config or {})
         self.port = port
         self.folder: Path | None = None
         self.certificates: Certificates | None = None
