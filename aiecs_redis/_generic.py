@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiecs_redis._commands import Commands
+    from aiecs_redis._commands.pubsub import PubSubMethods
     from aiecs_redis._commands.types import T_co
     from aiecs_redis._queued import QueuedCommands
 else:
@@ -26,6 +27,6 @@ else:
         def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
             return ()
 
-    Commands = QueuedCommands = _Vanishing()
+    Commands = PubSubMethods = QueuedCommands = _Vanishing()
 
-__all__ = ["Commands", "QueuedCommands", "T_co"]
+__all__ = ["Commands", "PubSubMethods", "QueuedCommands", "T_co"]

@@ -13,6 +13,7 @@ import redis.exceptions
 from redis.asyncio.client import PubSub as BasePubSub
 
 from aiecs_redis import _native
+from aiecs_redis._generic import PubSubMethods
 from aiecs_redis.connection import LeasedConnection
 
 __all__ = ["Gap", "PubSub"]
@@ -46,7 +47,7 @@ class Gap:
     at: float
 
 
-class PubSub(BasePubSub):
+class PubSub(PubSubMethods, BasePubSub):
     """redis.asyncio's PubSub, and what it has no word for.
 
     Args (besides redis-py's):
@@ -99,7 +100,7 @@ class PubSub(BasePubSub):
     async def connect(self) -> None:
         """Connect, unless connected."""
         fresh = self.connection is None
-        await super().connect()  # type: ignore[no-untyped-call]
+        await super().connect()
         link = getattr(self.connection, "link", None)
         if fresh and link is not None:
             decode = bool(self.encoder.decode_responses)
@@ -154,7 +155,7 @@ class PubSub(BasePubSub):
             getattr(self, "shard_channels", None) or {},
         )
 
-    async def _handle(self, link: _native.Link, reply: Any, ignore: bool) -> Any:
+    async def _handle(self, link: _native.Link, reply: Any, ignore: bool) -> dict[str, Any] | None:
         """What is no plain message: a subscription, a message with a handler, a pong, an error."""
         if isinstance(reply, Exception):
             raise reply
@@ -166,11 +167,11 @@ class PubSub(BasePubSub):
             reply = await connection._parser.handle_push_response(reply)
         if not reply:
             return None
-        return await self.handle_message(reply, ignore)  # type: ignore[no-untyped-call]
+        return await self.handle_message(reply, ignore)
 
     async def get_message(
         self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
-    ) -> Any:
+    ) -> dict[str, Any] | None:
         """The next message, or None when none has come within `timeout` seconds (None: waits).
 
         A message with a handler, or a subscription that is ignored, counts as none: the handler
@@ -213,7 +214,7 @@ class PubSub(BasePubSub):
         With a health_check_interval a silent connection is asked every so often whether it is
         still there, and given up when it does not answer.
         """
-        await self.check_health()  # type: ignore[no-untyped-call]
+        await self.check_health()
         interval = self.connection.health_check_interval if self.connection is not None else 0
         end = None if timeout is None else time.monotonic() + timeout
         asked = False
@@ -238,9 +239,10 @@ class PubSub(BasePubSub):
                 asked = True
                 link.send([("PING", self.HEALTH_CHECK_MESSAGE)])
 
-    async def listen(self) -> AsyncIterator[Any]:
+    async def listen(self) -> AsyncIterator[dict[str, Any]]:
         """Messages, until there is no subscription left."""
         given = 0
+        message: Any
         while self.subscribed:
             link = self._link()
             if link is None:

@@ -1,10 +1,9 @@
-"""What `Redis.pubsub()` gives."""
+"""`PubSub` as type checkers see it."""
 
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, TypeAlias, type_check_only
+from typing import Any, TypeAlias
 
-from redis.asyncio import client
 from typing_extensions import Self
 
 from aiecs_redis._commands.newer import Subscription
@@ -48,6 +47,3 @@ class PubSubMethods:
     ) -> Message | None: ...
     async def parse_response(self, block: bool = True, timeout: float = 0) -> Any: ...
     async def execute_command(self, *args: Any) -> None: ...
-
-@type_check_only
-class PubSub(PubSubMethods, client.PubSub): ...
