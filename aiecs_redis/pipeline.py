@@ -81,7 +81,7 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
             self.scripts = set()
             self.explicit_transaction = False
             return
-        await super().reset()  # type: ignore[no-untyped-call]
+        await super().reset()
         if len(self) == 0:
             self._forget()
 
