@@ -66,12 +66,12 @@ def test_a_setting_that_is_no_number_is_named(name):
 
 
 @pytest.mark.parametrize("name", ["socket_timeout", "socket_connect_timeout"])
-async def test_a_timeout_of_0_is_none(kwargs, name):
+async def test_a_timeout_of_0_is_refused(kwargs, name):
     async with Theirs(**without_retries(**kwargs, **{name: 0})) as client:
         with pytest.raises(TimeoutError):
             await client.ping()
-    async with Ours(**without_retries(**kwargs, **{name: 0})) as client:
-        assert await client.ping()
+    with pytest.raises(ValueError, match=f"^{name}=0: give a number of seconds greater than 0"):
+        Ours(**kwargs, **{name: 0})
 
 
 async def test_a_refused_connection_in_the_systems_words():
