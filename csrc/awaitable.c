@@ -33,6 +33,7 @@ int
 ar_awaitable_clear(ArCommand *self)
 {
     ar_command_release_payload(self);
+    self->status = AR_CLOSED; /* whoever asks all the same is garbage too */
     Py_CLEAR(self->result);
     Py_CLEAR(self->traceback);
     Py_CLEAR(self->callback);
@@ -117,9 +118,10 @@ ar_awaitable_outcome(ArCommand *self)
         ar_awaitable_set_cancelled_error(self);
         return NULL;
     default:
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        return NULL;
+        break;
     }
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    return NULL;
 }
 
 int

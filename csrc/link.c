@@ -375,6 +375,22 @@ is_clean(const ArLink *self)
 }
 
 void
+ar_link_discard(ArLink *self)
+{
+    ar_ring waiters = ar_ring_take(&self->waiters);
+    for (ArCommand *command; (command = ar_ring_pop(&waiters)) != NULL;) {
+        if (!ar_command_finished(command)) {
+            command->status = AR_CLOSED;
+        }
+        Py_DECREF(command);
+    }
+    ar_ring_free(&waiters);
+    if (self->conn != NULL) {
+        forget_connection(self, 0);
+    }
+}
+
+void
 ar_link_close(ArLink *self, int reuse)
 {
     if (self->conn == NULL) {

@@ -67,6 +67,8 @@ ar_read_result ar_link_next(ArLink *self, int decode, PyObject **reply, int *fai
 
 /* `reuse`: the connection goes back to the pool that lent it, when its state allows. */
 void ar_link_close(ArLink *self, int reuse);
+/* As above, and nobody is told: those who wait are garbage as well. */
+void ar_link_discard(ArLink *self);
 
 /* ops->lend: the pool's connection becomes a link, which is the command's result. */
 int ar_link_lend(ArCommand *command, void *connection, void *lender);

@@ -39,12 +39,7 @@ link_traverse(ArLink *self, visitproc visit, void *arg)
 static int
 link_clear(ArLink *self)
 {
-    ar_link_close(self, 0);
-    ar_ring waiters = ar_ring_take(&self->waiters);
-    for (ArCommand *command; (command = ar_ring_pop(&waiters)) != NULL;) {
-        Py_DECREF(command);
-    }
-    ar_ring_free(&waiters);
+    ar_link_discard(self);
     Py_CLEAR(self->error);
     Py_CLEAR(self->kept);
     return 0;

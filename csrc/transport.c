@@ -135,12 +135,26 @@ transport_traverse(ArTransport *self, visitproc visit, void *arg)
     return 0;
 }
 
+/* Nobody can be waiting any more: who waits for a command holds it, and it holds the transport. */
+static void
+discard_pools(ArTransport *self)
+{
+    PyObject *pools = self->pools != NULL ? PyDict_Values(self->pools) : NULL;
+    Py_CLEAR(self->pool);
+    if (pools == NULL) {
+        PyErr_Clear(); /* without memory, the dict lets go of them */
+        return;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pools); i++) {
+        ar_pool_discard((ArPool *)PyList_GET_ITEM(pools, i));
+    }
+    Py_DECREF(pools);
+}
+
 static int
 transport_clear(ArTransport *self)
 {
-    if (close_pools(self) < 0) {
-        PyErr_Clear();
-    }
+    discard_pools(self);
     Py_CLEAR(self->pools);
     Py_CLEAR(self->config);
     return 0;
