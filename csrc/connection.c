@@ -210,6 +210,7 @@ static void
 on_writable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
 {
     ar_conn *conn = watcher->data;
+    conn->writable_at = ar_monotonic();
     ar_conn_ref(conn);
     ar_conn_flush(conn);
     ar_conn_unref(conn);

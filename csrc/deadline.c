@@ -16,22 +16,52 @@ ar_deadline_set(ArPool *pool, ArCommand *command, double seconds)
     }
 }
 
+/* When a peer last took bytes that had to wait for it. */
+static double
+last_movement(const ArPool *pool)
+{
+    double last = 0.0;
+    for (int i = 0; i < pool->conn_count; i++) {
+        const ar_conn *conn = pool->conns[i];
+        if (conn->lane == AR_LANE_EXPRESS && conn->writable_at > last) {
+            last = conn->writable_at;
+        }
+    }
+    return last;
+}
+
+/* While a queue moves, the time begins anew for all in it. */
+static double
+extended(const ArCommand *command, double moved)
+{
+    double other = moved + command->timeout;
+    return other > command->deadline ? other : command->deadline;
+}
+
+double
+ar_deadline_left(const ArPool *pool, const ArCommand *command)
+{
+    double left = extended(command, last_movement(pool)) - ar_monotonic();
+    return left > 1e-6 ? left : 1e-6;
+}
+
 typedef struct {
     ar_ring expired; /* ArCommand *, owned */
     double now, next;
 } deadline_scan;
 
+/* `moved`: monotonic seconds at which the queue last moved; 0.0 where that does not matter. */
 static void
-scan_ring(const ar_ring *ring, deadline_scan *scan)
+scan_ring(const ar_ring *ring, double moved, deadline_scan *scan)
 {
     for (size_t i = 0; i < ring->count; i++) {
         ArCommand *command = ar_ring_at(ring, i);
         if (ar_command_finished(command) || command->deadline == 0.0) {
             continue;
         }
-        if (command->deadline > scan->now) {
-            scan->next = scan->next == 0.0 || command->deadline < scan->next ? command->deadline
-                                                                             : scan->next;
+        double deadline = extended(command, moved);
+        if (deadline > scan->now) {
+            scan->next = scan->next == 0.0 || deadline < scan->next ? deadline : scan->next;
         } else if (ar_ring_reserve(&scan->expired) == 0) {
             Py_INCREF(command);
             ar_ring_push(&scan->expired, command);
@@ -46,7 +76,7 @@ static int
 try_again(ArPool *pool, ArCommand *command)
 {
     if (!pool->config->retry_on_timeout || !(command->properties & AR_REPLAYABLE) ||
-        command->batch != NULL || command->attempts > 1) {
+        command->batch != NULL || command->attempts != 1) {
         return 0;
     }
     command->deadline = 0.0;
@@ -63,11 +93,13 @@ expire(ArPool *pool, ArCommand *command)
         return;
     }
     PyObject *exception;
-    if (command->attempts == 0) {
+    if (command->attempts == 0 && (command->properties & (AR_BLOCKING | AR_STATEFUL))) {
         exception = ar_error_format(pool->state->ConnectionError,
                                     "No connection available: all %d of max_connections are in "
                                     "use, and none was returned within the pool's timeout.",
                                     pool->config->max_connections);
+    } else if (command->attempts == 0) {
+        exception = ar_error_write_timeout(pool->state, &pool->config->endpoint);
     } else {
         exception = ar_error_read_timeout(pool->state, &pool->config->endpoint);
     }
@@ -100,9 +132,10 @@ on_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events
     Py_INCREF(pool);
     deadline_scan scan = {.now = ar_monotonic()};
     for (int i = 0; i < pool->conn_count; i++) {
-        scan_ring(&pool->conns[i]->inflight, &scan);
+        scan_ring(&pool->conns[i]->inflight, 0.0, &scan);
     }
-    scan_ring(&pool->lease_waiting, &scan);
+    scan_ring(&pool->waiting, last_movement(pool), &scan);
+    scan_ring(&pool->lease_waiting, 0.0, &scan);
     int expired = scan.expired.count > 0;
     for (ArCommand *command; (command = ar_ring_pop(&scan.expired)) != NULL;) {
         expire(pool, command);

@@ -68,20 +68,28 @@ ar_error_read_timeout(ar_state *state, const ar_endpoint *endpoint)
 }
 
 PyObject *
+ar_error_write_timeout(ar_state *state, const ar_endpoint *endpoint)
+{
+    return error_with_endpoint(
+        state->TimeoutError, "Timeout writing to %U: earlier commands have not left yet", endpoint);
+}
+
+PyObject *
 ar_error_connect_timeout(ar_state *state, const ar_endpoint *endpoint)
 {
     return error_with_endpoint(state->TimeoutError, "Timeout connecting to server (%U)", endpoint);
 }
 
 PyObject *
-ar_error_outcome_unknown(ar_state *state, PyObject *command_name, PyObject *cause)
+ar_error_outcome_unknown(ar_state *state, PyObject *command_name, int repeatable, PyObject *cause)
 {
+    const char *why = repeatable ? "it was not to be sent once more"
+                                 : "it is not one that can be repeated safely";
     PyObject *exception =
         ar_error_format(state->OutcomeUnknownError,
                         "Connection lost while %S was in flight: it was sent but not answered, so "
-                        "whether the server executed it is unknown, and it is not one that can be "
-                        "repeated safely. (%S)",
-                        command_name, cause);
+                        "whether the server executed it is unknown, and %s. (%S)",
+                        command_name, why, cause);
     if (exception != NULL) {
         PyException_SetCause(exception, Py_NewRef(cause));
     }

@@ -16,9 +16,11 @@ PyObject *ar_error_format(PyObject *cls, const char *format, ...);
 PyObject *ar_error_connecting(ar_state *state, const ar_endpoint *endpoint, int error_number,
                               const char *reason);
 PyObject *ar_error_read_timeout(ar_state *state, const ar_endpoint *endpoint);
+PyObject *ar_error_write_timeout(ar_state *state, const ar_endpoint *endpoint);
 PyObject *ar_error_connect_timeout(ar_state *state, const ar_endpoint *endpoint);
 /* "Written, never answered": `cause` (borrowed) becomes __cause__. */
-PyObject *ar_error_outcome_unknown(ar_state *state, PyObject *command_name, PyObject *cause);
+PyObject *ar_error_outcome_unknown(ar_state *state, PyObject *command_name, int repeatable,
+                                   PyObject *cause);
 /* An error reply of the server, as redis-py's exception class for its code. */
 PyObject *ar_error_from_reply(ar_state *state, const char *text, size_t length);
 

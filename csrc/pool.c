@@ -78,6 +78,9 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
         }
         conn->tainted |= (command->properties & AR_STATEFUL) != 0;
     }
+    if (command->deadline != 0.0 && conn->lane == AR_LANE_EXPRESS) {
+        timeout = ar_deadline_left(pool, command); /* it has waited for room already */
+    }
     command->deadline = 0.0;
     ar_conn_ref(conn);
     int result = ar_conn_send(conn, command);
@@ -101,7 +104,7 @@ has_bulk(const ar_conn *conn)
 }
 
 /* An express connection to send on now, or NULL: none is ready, or all are busy with something large
- * and another one may be opened. */
+ * and another one may be opened (not while the last attempt to has just failed). */
 static ar_conn *
 pick_express(const ArPool *pool)
 {
@@ -118,9 +121,20 @@ pick_express(const ArPool *pool)
             busy = conn;
         }
     }
-    return busy != NULL && pool->conn_count + pool->lent_count >= pool->config->max_connections
-               ? busy
-               : NULL;
+    int may_open = pool->conn_count + pool->lent_count < pool->config->max_connections &&
+                   !ar_libev_timer_active(&pool->retry_timer);
+    return may_open ? NULL : busy;
+}
+
+int
+ar_pool_has_express(const ArPool *pool)
+{
+    for (int i = 0; i < pool->conn_count; i++) {
+        if (pool->conns[i]->lane == AR_LANE_EXPRESS && pool->conns[i]->state == AR_CONN_READY) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static int
@@ -158,6 +172,10 @@ submit_express(ArPool *pool, ArCommand *command)
     }
     if (ar_pool_enqueue(pool, &pool->waiting, command) < 0) {
         return -1;
+    }
+    /* Connecting has a deadline of its own; waiting behind what is connected needs one. */
+    if (command->timeout > 0.0 && ar_pool_has_express(pool)) {
+        ar_deadline_set(pool, command, command->timeout);
     }
     if (conn == NULL) {
         open_express(pool);

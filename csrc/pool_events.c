@@ -140,7 +140,8 @@ requeue_inflight(ArPool *pool, ar_conn *conn, PyObject *reason)
     ar_ring_free(&inflight);
     for (ArCommand *command; (command = ar_ring_pop(&failed)) != NULL;) {
         PyObject *name = command->argc > 0 ? command->argv[0] : Py_None;
-        PyObject *exception = ar_error_outcome_unknown(pool->state, name, reason);
+        PyObject *exception = ar_error_outcome_unknown(pool->state, name,
+                                                       command->properties & AR_REPLAYABLE, reason);
         ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
         Py_DECREF(command);
     }
@@ -166,13 +167,21 @@ backoff_seconds(ArPool *pool)
 static void
 connecting_failed(ArPool *pool, PyObject *reason, int fatal)
 {
+    int others_serve = ar_pool_has_express(pool);
     pool->failures++;
-    if (fatal || pool->failures > pool->config->retries) {
-        pool->failures = 0;
-        ar_pool_fail_ring(pool, &pool->waiting, reason);
-        ar_pool_fail_ring(pool, &pool->lease_waiting, reason);
-    } else {
+    int give_up = fatal || pool->failures > pool->config->retries;
+    if (!give_up || others_serve) {
         ar_core_timer_start(pool->core, &pool->retry_timer, backoff_seconds(pool));
+    }
+    if (give_up) {
+        pool->failures = 0;
+        if (!others_serve) {
+            ar_pool_fail_ring(pool, &pool->waiting, reason);
+        }
+        ar_pool_fail_ring(pool, &pool->lease_waiting, reason);
+    }
+    if (others_serve) {
+        ar_pool_dispatch(pool); /* a further connection would have been better, no more */
     }
 }
 

@@ -15,6 +15,8 @@ int ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command);
 void ar_pool_send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command);
 /* pool.c: checks the arguments and puts the command behind those that wait. */
 int ar_pool_enqueue(ArPool *pool, ar_ring *ring, ArCommand *command);
+/* pool.c: whether an express connection is ready, busy or not. */
+int ar_pool_has_express(const ArPool *pool);
 int ar_pool_count_lane(const ArPool *pool, ar_lane lane, int connecting_only);
 /* pool.c: -1 when the connection could not be made; what waits has failed then. */
 int ar_pool_open_conn(ArPool *pool, ar_lane lane);
@@ -35,6 +37,8 @@ extern const ar_conn_owner ar_pool_conn_owner;
 
 /* deadline.c: the command fails with TimeoutError in so many seconds. */
 void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);
+/* deadline.c: seconds that a command which waits for room still has, more than 0. */
+double ar_deadline_left(const ArPool *pool, const ArCommand *command);
 void ar_deadline_init(ArPool *pool);
 
 /* reauth.c: a connection is ready, or given back: it repeats AUTH if a new token came meanwhile. */
