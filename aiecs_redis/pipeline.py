@@ -125,7 +125,14 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
 
         policy = client._retry_policy
         assert policy is not None
-        return policy.call_with_retry(lambda: client._native_batch(commands, mode), failed)
+
+        async def attempt() -> tuple[list[Any], bool, bool]:
+            outcome = await client._native_batch(commands, mode)
+            if outcome[1]:
+                self._raise_connection_error(outcome[0])
+            return outcome
+
+        return policy.call_with_retry(attempt, failed)
 
     async def _load_scripts(self) -> None:
         """Make the server know every registered script that is about to run."""

@@ -31,6 +31,9 @@ typedef struct {
     /* Closed by the peer, an error or a deadline. `reason` is borrowed; the commands in flight are the
      * pool's to take (ar_conn_take_inflight). `fatal`: trying again would end the same way. */
     void (*lost)(struct ar_conn *conn, PyObject *reason, int fatal);
+    /* The command is answered with an error, or a list of replies with one in it (all borrowed). 1: the
+     * owner has taken the command back, and it is not answered. */
+    int (*refused)(struct ar_conn *conn, ArCommand *command, PyObject *reply);
     void (*idle)(struct ar_conn *conn);     /* every command in flight has been answered */
     void (*progress)(struct ar_conn *conn); /* bytes have left or come in */
     void (*push)(struct ar_conn *conn, PyObject *message); /* RESP3 push; steals the message */

@@ -233,7 +233,8 @@ dispatch_express(ArPool *pool)
 void
 ar_pool_dispatch(ArPool *pool)
 {
-    if (pool->dispatching || (pool->waiting.count == 0 && pool->lease_waiting.count == 0)) {
+    if (pool->dispatching || pool->holding ||
+        (pool->waiting.count == 0 && pool->lease_waiting.count == 0)) {
         return;
     }
     Py_INCREF(pool);
@@ -290,6 +291,7 @@ close_connections(ArPool *pool)
         ev_timer_stop(pool->core->ev, &pool->retry_timer);
         ev_timer_stop(pool->core->ev, &pool->deadline_timer);
         ev_timer_stop(pool->core->ev, &pool->health_timer);
+        ev_timer_stop(pool->core->ev, &pool->hold_timer);
     }
     for (int i = 0; i < pool->conn_count; i++) {
         ar_conn_close(pool->conns[i]);
@@ -439,6 +441,7 @@ ar_pool_new(ArCore *core, ArConfig *config)
     ar_libev_timer_init(&pool->retry_timer, on_retry, pool);
     ar_deadline_init(pool);
     ar_health_init(pool);
+    ar_refusal_init(pool);
     ar_core_attach(core);
     return pool;
 }

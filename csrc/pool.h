@@ -19,11 +19,13 @@ typedef struct ArPool {
     ev_timer retry_timer;  /* until the next attempt */
     ev_timer deadline_timer;
     ev_timer health_timer;
+    ev_timer hold_timer;  /* until the next attempt after a refusal */
     double next_deadline; /* monotonic seconds deadline_timer stands for */
     int protocol;         /* spoken by the connection made last, 0 before */
     int closed;
     int dispatching;
     int resume_scheduled;
+    int holding;               /* hold_timer runs: what waits goes on waiting */
     PyObject *on_push;         /* callable(message), or NULL */
     int handing_back;          /* blocking commands that were given up and are not over */
     PyObject *new_credentials; /* tuple of AUTH's arguments that came after connecting, or NULL */

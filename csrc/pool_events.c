@@ -148,13 +148,13 @@ requeue_inflight(ArPool *pool, ar_conn *conn, PyObject *reason)
     ar_ring_free(&failed);
 }
 
-static double
-backoff_seconds(ArPool *pool)
+double
+ar_pool_backoff(const ArPool *pool, int failures)
 {
     if (pool->config->backoff == Py_None) {
         return BACKOFF_DEFAULT;
     }
-    PyObject *value = PyObject_CallFunction(pool->config->backoff, "i", pool->failures);
+    PyObject *value = PyObject_CallFunction(pool->config->backoff, "i", failures);
     double seconds = value != NULL ? PyFloat_AsDouble(value) : -1.0;
     Py_XDECREF(value);
     if (seconds < 0.0) {
@@ -171,7 +171,7 @@ connecting_failed(ArPool *pool, PyObject *reason, int fatal)
     pool->failures++;
     int give_up = fatal || pool->failures > pool->config->retries;
     if (!give_up || others_serve) {
-        ar_core_timer_start(pool->core, &pool->retry_timer, backoff_seconds(pool));
+        ar_core_timer_start(pool->core, &pool->retry_timer, ar_pool_backoff(pool, pool->failures));
     }
     if (give_up) {
         pool->failures = 0;
@@ -209,6 +209,7 @@ conn_lost(ar_conn *conn, PyObject *reason, int fatal)
 const ar_conn_owner ar_pool_conn_owner = {
     .ready = conn_ready,
     .lost = conn_lost,
+    .refused = ar_pool_conn_refused,
     .idle = conn_idle,
     .progress = conn_progress,
     .push = conn_push,

@@ -1,4 +1,4 @@
-/* Between the files of the pool: pool.c, pool_events.c, deadline.c. */
+/* Between the files of the pool: pool.c, pool_events.c, deadline.c, refusal.c and the like. */
 #ifndef AR_POOL_INTERNAL_H
 #define AR_POOL_INTERNAL_H
 
@@ -34,6 +34,13 @@ int ar_lease_lend(ArPool *pool, ar_conn *conn, ArCommand *command);
 void ar_pool_fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason);
 /* pool_events.c: how connections report to their pool. */
 extern const ar_conn_owner ar_pool_conn_owner;
+
+/* pool_events.c: seconds to wait after so many failures. */
+double ar_pool_backoff(const ArPool *pool, int failures);
+
+/* refusal.c: ar_conn_owner.refused of pools. */
+int ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply);
+void ar_refusal_init(ArPool *pool);
 
 /* deadline.c: the command fails with TimeoutError in so many seconds. */
 void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);

@@ -49,7 +49,10 @@ collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
     }
     (void)ar_ring_pop(&conn->inflight);
     command->connection = NULL;
-    if (!ar_command_finished(command)) {
+    if (!ar_command_finished(command) &&
+        !(PyExceptionInstance_Check(
+              PyList_GET_ITEM(command->replies, PyList_GET_SIZE(command->replies) - 1)) &&
+          conn->calls->refused(conn, command, command->replies))) {
         ar_command_reply(command, Py_NewRef(command->replies));
     }
     Py_DECREF(command);
@@ -73,7 +76,9 @@ answer_command(ar_conn *conn, PyObject *reply, int failed)
     } else {
         (void)ar_ring_pop(&conn->inflight);
         command->connection = NULL;
-        if (failed) {
+        if (PyExceptionInstance_Check(reply) && conn->calls->refused(conn, command, reply)) {
+            Py_DECREF(reply);
+        } else if (failed) {
             ar_command_fail(command, reply);
         } else {
             ar_command_reply(command, reply);

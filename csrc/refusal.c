@@ -1,0 +1,64 @@
+/* A server that is still loading its data, or has no place for another client, refuses a command without
+ * having looked at it: it is sent again, whatever it is, while the connection stays. */
+#include "pool_internal.h"
+
+static int
+is_refusal(const ar_state *state, PyObject *reply)
+{
+    return PyExceptionInstance_Check(reply) &&
+           PyErr_GivenExceptionMatches(reply, state->ConnectionError) &&
+           !PyErr_GivenExceptionMatches(reply, state->AuthenticationError);
+}
+
+/* A pipeline counts as refused when every command in it was, so that nothing is done twice; a
+ * transaction, when its EXEC failed because of a command that was. */
+static int
+batch_refused(const ar_state *state, const ArCommand *command, PyObject *replies)
+{
+    Py_ssize_t count = PyList_GET_SIZE(replies), refused = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        refused += is_refusal(state, PyList_GET_ITEM(replies, i));
+    }
+    if (command->batch_mode != AR_BATCH_PLAIN) {
+        return refused > 0 && PyExceptionInstance_Check(PyList_GET_ITEM(replies, count - 1));
+    }
+    return refused == count;
+}
+
+int
+ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
+{
+    ArPool *pool = conn->owner;
+    const ArConfig *config = pool->config;
+    int refused = command->batch != NULL ? batch_refused(pool->state, command, reply)
+                                         : is_refusal(pool->state, reply);
+    ar_ring *ring = conn->lane == AR_LANE_LEASED ? &pool->lease_waiting : &pool->waiting;
+    if (!refused || pool->closed || !config->replay || command->quiet ||
+        ar_command_finished(command) || command->attempts > config->retries ||
+        command->attempts == UINT8_MAX || ar_ring_reserve(ring) < 0) {
+        return 0;
+    }
+    command->deadline = 0.0;
+    Py_INCREF(command);
+    ar_ring_push(ring, command);
+    if (!pool->holding) {
+        pool->holding = 1;
+        ar_core_timer_start(pool->core, &pool->hold_timer,
+                            ar_pool_backoff(pool, command->attempts));
+    }
+    return 1;
+}
+
+static void
+on_hold_over(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
+{
+    ArPool *pool = timer->data;
+    pool->holding = 0;
+    ar_pool_dispatch(pool);
+}
+
+void
+ar_refusal_init(ArPool *pool)
+{
+    ar_libev_timer_init(&pool->hold_timer, on_hold_over, pool);
+}
