@@ -1,0 +1,1 @@
+"""What the reliability tests share: a scripted server, network namespaces, measuring, figures."""
