@@ -6,8 +6,8 @@ SETUP := tools/setup.sh
 C_FILES := $(wildcard csrc/*.[ch])
 ARGS ?=
 
-.PHONY: help dev build debug asan test test-long test-redis-versions leaks libraries compat \
-	compat-fast lint fmt type bench demo coverage sdist wheel package clean
+.PHONY: help dev build debug asan test test-long test-redis-versions leaks reliability libraries \
+	compat compat-fast lint fmt type bench demo coverage sdist wheel package clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ test-long: ## The test suite with the tests that take minutes
 leaks: ## Only the tests that look for leaked references, descriptors and memory
 	@$(SETUP) test
 	$(PYTEST) -m leaks $(ARGS)
+
+reliability: ## Faults of every kind, at length; writes the table of docs/reliability.md
+	@$(SETUP) test
+	AIECS_REDIS_FIGURES=docs/reliability.md $(PYTEST) -m '' tests/reliability $(ARGS)
 
 libraries: ## Other people's libraries (arq, Celery, python-socketio, ...) on our client
 	@$(SETUP) test libraries

@@ -17,7 +17,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 import aiecs_redis
-from aiecs_redis.testing import RedisServer
 
 BOTH = (redis.asyncio.Redis, aiecs_redis.Redis)
 
