@@ -29,14 +29,11 @@ def make_expired(certificates):
         "[any]\ncommonName=supplied\n[ext]\nbasicConstraints=critical,CA:FALSE\n"
         "extendedKeyUsage=serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
     )
-    subprocess.run(
-        ["openssl", "ca", "-batch", "-notext", "-config", str(folder / "expired.cnf")]
-        + ["-cert", certificates.certificate("ca"), "-keyfile", certificates.key("ca")]
-        + ["-startdate", dates[0], "-enddate", dates[1], "-extensions", "ext"]
-        + ["-in", str(folder / "server.csr"), "-out", certificates.certificate("expired")],
-        check=True,
-        capture_output=True,
-    )
+    command = ["openssl", "ca", "-batch", "-notext", "-config", str(folder / "expired.cnf")]
+    command += ["-cert", certificates.certificate("ca"), "-keyfile", certificates.key("ca")]
+    command += ["-startdate", dates[0], "-enddate", dates[1], "-extensions", "ext"]
+    command += ["-in", str(folder / "server.csr"), "-out", certificates.certificate("expired")]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def make_for_other_address(certificates):
