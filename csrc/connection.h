@@ -32,7 +32,7 @@ typedef struct {
      * pool's to take (ar_conn_take_inflight). `fatal`: trying again would end the same way. */
     void (*lost)(struct ar_conn *conn, PyObject *reason, int fatal);
     /* The command is answered with an error, or a list of replies with one in it (all borrowed). 1: the
-     * owner has taken the command back, and it is not answered. */
+     * owner has taken the command back, and it is not answered. NULL: it never does. */
     int (*refused)(struct ar_conn *conn, ArCommand *command, PyObject *reply);
     void (*idle)(struct ar_conn *conn);     /* every command in flight has been answered */
     void (*progress)(struct ar_conn *conn); /* bytes have left or come in */

@@ -28,6 +28,19 @@ next_reply_decodes(const ar_conn *conn)
     return !(command->properties & AR_NEVER_DECODE);
 }
 
+/* Whether the owner takes the command back because of an error reply: the last of its `replies` (a
+ * pipeline's), or `replies` itself. */
+static int
+taken_back(ar_conn *conn, ArCommand *command, PyObject *replies)
+{
+    PyObject *last = replies;
+    if (command->batch != NULL) {
+        last = PyList_GET_ITEM(replies, PyList_GET_SIZE(replies) - 1);
+    }
+    return PyExceptionInstance_Check(last) && conn->calls->refused != NULL &&
+           conn->calls->refused(conn, command, replies);
+}
+
 /* A reply of a pipeline: the slot stays until the last one is in. Steals `reply`. */
 static void
 collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
@@ -49,10 +62,7 @@ collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
     }
     (void)ar_ring_pop(&conn->inflight);
     command->connection = NULL;
-    if (!ar_command_finished(command) &&
-        !(PyExceptionInstance_Check(
-              PyList_GET_ITEM(command->replies, PyList_GET_SIZE(command->replies) - 1)) &&
-          conn->calls->refused(conn, command, command->replies))) {
+    if (!ar_command_finished(command) && !taken_back(conn, command, command->replies)) {
         ar_command_reply(command, Py_NewRef(command->replies));
     }
     Py_DECREF(command);
@@ -76,7 +86,7 @@ answer_command(ar_conn *conn, PyObject *reply, int failed)
     } else {
         (void)ar_ring_pop(&conn->inflight);
         command->connection = NULL;
-        if (PyExceptionInstance_Check(reply) && conn->calls->refused(conn, command, reply)) {
+        if (!ar_command_finished(command) && taken_back(conn, command, reply)) {
             Py_DECREF(reply);
         } else if (failed) {
             ar_command_fail(command, reply);
