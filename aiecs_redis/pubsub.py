@@ -155,6 +155,14 @@ class PubSub(PubSubMethods, BasePubSub):
             getattr(self, "shard_channels", None) or {},
         )
 
+    def _refused(self, link: _native.Link, reply: Any) -> bool:
+        """Whether the server is loading its data, say: to be tried again on a new connection."""
+        if not isinstance(reply, redis.exceptions.ConnectionError):
+            return False
+        self._lost = reply
+        link.close()  # redis-py's code finds it so, and connects anew
+        return True
+
     async def _handle(self, link: _native.Link, reply: Any, ignore: bool) -> dict[str, Any] | None:
         """What is no plain message: a subscription, a message with a handler, a pong, an error."""
         if isinstance(reply, Exception):
@@ -196,6 +204,8 @@ class PubSub(PubSubMethods, BasePubSub):
                     if link.dropped != self._dropped:
                         await self._look_for_drops(link)
                     return reply
+                if self._refused(link, reply):
+                    return await super().get_message(ignore_subscribe_messages, timeout)
                 if reply is not _native.NOT_READY:
                     return await self._handle(link, reply, ignore_subscribe_messages)
                 if timeout is not None and timeout > 0:
@@ -258,7 +268,7 @@ class PubSub(PubSubMethods, BasePubSub):
                     given += 1
                     if given % _TURN == 0:
                         await asyncio.sleep(0)
-                elif message is _native.NOT_READY:
+                elif message is _native.NOT_READY or self._refused(link, message):
                     message = await self.get_message(timeout=None)
                 else:
                     message = await self._handle(link, message, False)

@@ -157,6 +157,9 @@ def test_same_class_and_as_many_attempts(place, code):
         ours = (theirs[0], ours[1])
     if place == "introduction" and code in ("NOAUTH", "WRONGPASS"):
         assert ours[0] is theirs[0]
+    elif place == "pub/sub" and code in CONNECTION_ERRORS:
+        assert ours[0] is theirs[0]
+        assert 3 <= ours[1] <= theirs[1]  # redis-py subscribes once more, then gives up
     else:
         assert ours == theirs
     MATRIX.append((place, code))
@@ -169,6 +172,23 @@ def test_what_is_answered_is_asked_once(place, code):
     theirs, ours = observed(place, code, 1000)
     assert ours == theirs
     assert ours[1] == 1
+
+
+def test_subscriber_that_listens_is_told_nothing_of_a_loading_server():
+    """`listen()` goes on, too."""
+    refusing = Refusing("pub/sub", "LOADING", 2)
+
+    async def main():
+        async with aiecs_redis.Redis(**server.kwargs) as client:
+            pubsub = client.pubsub()
+            await pubsub.subscribe("channel")
+            async for message in pubsub.listen():
+                await pubsub.aclose()
+                return message
+
+    with ScriptedServer(refusing.answer, refusing.introduction) as server:
+        assert run(main())["type"] == "subscribe"
+    assert refusing.attempts == 3
 
 
 @pytest.mark.parametrize("code", ["LOADING", "max clients"])
