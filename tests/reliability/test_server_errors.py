@@ -159,7 +159,7 @@ def test_same_class_and_as_many_attempts(place, code):
         assert ours[0] is theirs[0]
     elif place == "pub/sub" and code in CONNECTION_ERRORS:
         assert ours[0] is theirs[0]
-        assert 3 <= ours[1] <= theirs[1]  # redis-py subscribes once more, then gives up
+        assert {ours[1], theirs[1]} <= {3, 4}  # once more, in vain, before giving up
     else:
         assert ours == theirs
     MATRIX.append((place, code))

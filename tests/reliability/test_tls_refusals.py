@@ -148,7 +148,7 @@ def test_records_in_pieces(impl, server, figure, size, pieces):
 
     async def main(proxy):
         failures = 0
-        async with impl(**{**server.kwargs, **proxy.kwargs}) as client:
+        async with impl(**{**server.kwargs, **proxy.kwargs}, socket_timeout=60) as client:
 
             async def one(n):
                 nonlocal failures

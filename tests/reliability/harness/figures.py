@@ -18,6 +18,7 @@ CASES = {
     "oracle": "Reply oracle: cancels and timeouts in every phase",
     "oracle-late": "Reply oracle: `socket_timeout` expires, replies come late",
     "kill": "`kill -9` under 1,000 INCR tasks, `appendfsync always`",
+    "pops": "Cancelled BLPOP",
     "replay": "Replay by category and cut point",
     "replay-retry": "Replay with an explicit `retry=`",
     "sigstop": "Server stopped (SIGSTOP): deadline",
@@ -46,17 +47,19 @@ class Figures:
         self.measured.setdefault(case, {})[client] = text
 
     def write(self, path: Path) -> None:
-        """Replace the part between the markers; cases that were not run keep their row."""
+        """Replace the part between the markers; what was not run keeps its cell."""
         before, _, rest = path.read_text().partition(BEGIN)
         old, _, after = rest.partition(END)
-        kept = {line.split(" | ")[0]: line for line in old.splitlines() if line.startswith("| ")}
+        kept = {}
+        for line in old.splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            if line.startswith("| ") and len(cells) == 3:
+                kept[cells[0]] = {OURS: cells[1], REDIS_PY: cells[2]}
         lines = [BEGIN, "", _machine(), "", f"| Case | {OURS} | {REDIS_PY} |", "|---|---|---|"]
         for case, title in CASES.items():
-            found = self.measured.get(case)
+            found = {**kept.get(title, {}), **self.measured.get(case, {})}
             if found:
                 lines.append(f"| {title} | {found.get(OURS, '')} | {found.get(REDIS_PY, '')} |")
-            elif f"| {title}" in kept:
-                lines.append(kept[f"| {title}"])
         path.write_text(before + "\n".join([*lines, "", END]) + after)
 
 

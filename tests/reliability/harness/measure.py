@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import resource
 import time
 from collections.abc import Awaitable, Coroutine, Iterable
@@ -50,6 +52,15 @@ def resident() -> int:
     """Bytes of memory in use by this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def settled_resident() -> int:
+    """The same once freed memory has gone back to the system: a base to measure growth from."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    return resident()
 
 
 def percentile(values: list[float], part: float) -> float:
