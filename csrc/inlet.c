@@ -65,6 +65,9 @@ make_room(ar_inlet *inlet, size_t length)
 int
 ar_inlet_append(ar_inlet *inlet, const char *data, size_t length)
 {
+    if (length == 0) { /* there may be no buffer yet */
+        return 0;
+    }
     if (make_room(inlet, length) < 0) {
         return -1;
     }
