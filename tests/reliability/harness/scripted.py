@@ -148,7 +148,7 @@ class ScriptedServer:
                 words, held = take_command(held)
                 if words is None:
                     self.reading.wait()
-                    data = connection.recv(65536)
+                    data = connection.recv(1 << 20)
                     if not data:
                         break
                     held += data
