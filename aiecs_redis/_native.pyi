@@ -219,6 +219,15 @@ class Client(_HotCommands):
         /,
     ) -> Coroutine[Any, Any, tuple[list[Any], bool, bool]]: ...
     def _native_configure(self, transport: Transport | None, retrying: bool, /) -> None: ...
+    def _native_observe(
+        self,
+        enabled: bool,
+        on_command: Callable[[tuple[Any, ...]], object] | None,
+        on_slow: Callable[[tuple[Any, ...]], object] | None,
+        slow_seconds: float,
+        /,
+    ) -> None: ...
+    def _native_metrics(self) -> dict[str, tuple[Any, ...]] | None: ...
 
 BATCH_PLAIN: int
 BATCH_TRANSACTION: int

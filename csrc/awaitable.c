@@ -22,6 +22,7 @@ ar_awaitable_traverse(ArCommand *self, visitproc visit, void *arg)
     Py_VISIT(self->options);
     Py_VISIT(self->inner);
     Py_VISIT(self->batch);
+    Py_VISIT(self->context);
     Py_VISIT(self->replies);
     for (Py_ssize_t i = 0; i < self->argc; i++) {
         Py_VISIT(self->argv[i]);

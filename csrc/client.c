@@ -31,7 +31,19 @@ ar_client_start(ArCommand *command)
         PyErr_SetString(command->state->ConnectionError, "The client has been closed.");
         return -1;
     }
+    if (self->metrics != NULL) {
+        command->started = ar_monotonic();
+    }
     return ar_transport_submit(self->transport, command);
+}
+
+void
+ar_client_measured(ArCommand *command, double started, PyObject *exception)
+{
+    const ArClient *self = (ArClient *)command->owner;
+    if (self != NULL && self->metrics != NULL) {
+        ar_metrics_finished(self->metrics, command, started, exception);
+    }
 }
 
 /* ---- replies ---- */

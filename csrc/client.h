@@ -2,6 +2,7 @@
 #ifndef AR_CLIENT_H
 #define AR_CLIENT_H
 
+#include "metrics.h"
 #include "target.h"
 #include "transport.h"
 
@@ -9,6 +10,7 @@ typedef struct ArClient {
     ArTarget target;
     ArTransport *transport; /* NULL until configured: everything goes redis-py's way */
     PyObject *callbacks;    /* response_callbacks, or NULL */
+    ar_metrics *metrics;    /* NULL: commands are not measured */
     int retrying;           /* an explicit retry policy: commands go through _retry_execute */
     int downgraded;         /* has been told that the server speaks RESP2 only */
     int unsettled;          /* the first command looks whether the pool's settings have changed */
@@ -24,6 +26,8 @@ int ar_client_note_protocol(ArClient *client);
 
 /* ops->start of its commands: submits to the pool of the running loop. */
 int ar_client_start(ArCommand *command);
+/* ops->measured of its commands. */
+void ar_client_measured(ArCommand *command, double started, PyObject *exception);
 
 /* Before the first command: has the Python side look at the pool's settings once more. */
 int ar_client_settle(ArClient *self);

@@ -31,6 +31,57 @@ client_native_configure(ArClient *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* ---- metrics ---- */
+
+PyDoc_STRVAR(native_observe_doc,
+             "_native_observe($self, enabled, on_command, on_slow, slow_seconds, /)\n--\n\n"
+             "Count commands from now on, or no longer. The callables, or None, are called with\n"
+             "(name, first argument, pipeline size, seconds, end, outcome, exception): one for\n"
+             "every command, the other for those that took slow_seconds or more.");
+
+static PyObject *
+client_native_observe(ArClient *self, PyObject *args)
+{
+    int enabled;
+    PyObject *on_command, *on_slow;
+    double slow_seconds;
+    if (!PyArg_ParseTuple(args, "pOOd:_native_observe", &enabled, &on_command, &on_slow,
+                          &slow_seconds)) {
+        return NULL;
+    }
+    ar_metrics *old = self->metrics;
+    if (!enabled) {
+        self->metrics = NULL;
+        if (old != NULL) {
+            ar_metrics_unref(old);
+        }
+        Py_RETURN_NONE;
+    }
+    if (old == NULL && (self->metrics = ar_metrics_new()) == NULL) {
+        return NULL;
+    }
+    ar_metrics_observe(self->metrics, on_command != Py_None ? on_command : NULL,
+                       on_slow != Py_None ? on_slow : NULL, slow_seconds);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(native_metrics_doc,
+             "_native_metrics($self, /)\n--\n\n"
+             "Counters by command name: (calls, errors, cancelled, nils, pipelined, seconds,\n"
+             "slowest, [(upper bound, count), ...]). None while commands are not counted.");
+
+static PyObject *
+client_native_metrics(ArClient *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->metrics == NULL) {
+        Py_RETURN_NONE;
+    }
+    ar_metrics *metrics = ar_metrics_ref(self->metrics);
+    PyObject *found = ar_metrics_as_dict(metrics);
+    ar_metrics_unref(metrics);
+    return found;
+}
+
 /* ---- the type ---- */
 
 static int
@@ -40,7 +91,7 @@ client_traverse(ArClient *self, visitproc visit, void *arg)
     Py_VISIT(self->transport);
     Py_VISIT(self->callbacks);
     Py_VISIT(self->target.native_method);
-    return 0;
+    return self->metrics != NULL ? ar_metrics_traverse(self->metrics, visit, arg) : 0;
 }
 
 static int
@@ -49,6 +100,11 @@ client_clear(ArClient *self)
     Py_CLEAR(self->transport);
     Py_CLEAR(self->callbacks);
     Py_CLEAR(self->target.native_method);
+    ar_metrics *metrics = self->metrics;
+    self->metrics = NULL;
+    if (metrics != NULL) {
+        ar_metrics_unref(metrics);
+    }
     return 0;
 }
 
@@ -134,6 +190,8 @@ static PyMethodDef client_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, native_execute_doc},
     {"_native_batch", (PyCFunction)ar_execute_batch, METH_VARARGS, native_batch_doc},
     {"_native_configure", (PyCFunction)client_native_configure, METH_VARARGS, native_configure_doc},
+    {"_native_observe", (PyCFunction)client_native_observe, METH_VARARGS, native_observe_doc},
+    {"_native_metrics", (PyCFunction)client_native_metrics, METH_NOARGS, native_metrics_doc},
     {NULL},
 };
 

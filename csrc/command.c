@@ -50,6 +50,7 @@ ar_command_move(ArCommand *command)
     MOVE(error_key);
     MOVE(options);
     MOVE(batch);
+    MOVE(context);
 #undef MOVE
     moved->state = command->state;
     moved->ops = command->ops;
@@ -84,6 +85,7 @@ ar_command_release_payload(ArCommand *command)
     }
     Py_CLEAR(command->options);
     Py_CLEAR(command->batch);
+    Py_CLEAR(command->context);
     Py_CLEAR(command->replies);
     Py_CLEAR(command->on_error);
     Py_CLEAR(command->error_key);
@@ -294,6 +296,14 @@ ar_command_schedule(ArCommand *command)
 
 /* ---- finishing ---- */
 
+static void
+measure(ArCommand *command, PyObject *exception)
+{
+    double started = command->started;
+    command->started = 0.0;
+    command->ops->measured(command, started, exception);
+}
+
 /* Steals `result`. */
 static void
 finish(ArCommand *command, ar_status status, PyObject *result)
@@ -307,6 +317,9 @@ finish(ArCommand *command, ar_status status, PyObject *result)
     command->unretrieved = status == AR_FAILED && !command->quiet;
     if (status == AR_FAILED) {
         Py_XSETREF(command->traceback, PyException_GetTraceback(result));
+    }
+    if (command->started != 0.0) {
+        measure(command, NULL);
     }
     if (command->ops->finished != NULL) {
         command->ops->finished(command);
@@ -341,6 +354,9 @@ resume_delivery(const ArCommand *command, int delivering)
 void
 ar_command_fail(ArCommand *command, PyObject *exception)
 {
+    if (command->started != 0.0 && !ar_command_finished(command)) {
+        measure(command, exception);
+    }
     if (ar_command_finished(command)) {
         Py_DECREF(exception);
         return;

@@ -58,6 +58,9 @@ typedef struct {
     void (*abandoned)(struct ArCommand *command);
     /* It is finished; its arguments are still there. May be NULL. */
     void (*finished)(struct ArCommand *command);
+    /* It is over, `started` having been set when it was started; `exception` (borrowed) is what it
+     * failed with, whether an error handler turns that into a value or not. */
+    void (*measured)(struct ArCommand *command, double started, PyObject *exception);
 } ar_command_ops;
 
 #define AR_INLINE_ARGUMENTS 5
@@ -85,6 +88,8 @@ typedef struct ArCommand {
     uint64_t wire_start; /* position of its first byte in the connection's output */
     double timeout;      /* seconds from the start, 0: none */
     double deadline;     /* monotonic seconds, 0: none */
+    double started;      /* monotonic seconds if it is measured, else 0 */
+    PyObject *context;   /* it was made in, if somebody is told of it, or NULL */
     PyObject *weakrefs;
     uint8_t status;
     uint8_t blocking;    /* _asyncio_future_blocking */

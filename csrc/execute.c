@@ -59,6 +59,7 @@ static const ar_command_ops client_ops = {
     .convert = command_convert,
     .bequeath = ar_pool_bequeath,
     .abandoned = ar_pool_abandon,
+    .measured = ar_client_measured,
 };
 
 static PyObject *
@@ -71,6 +72,7 @@ static const ar_command_ops batch_ops = {
     .start = ar_client_start,
     .convert = batch_convert,
     .abandoned = ar_pool_abandon,
+    .measured = ar_client_measured,
 };
 
 /* ---- making commands ---- */
@@ -94,6 +96,17 @@ retry_execute(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t 
     return result;
 }
 
+/* Steals the command; NULL with an exception set. */
+static PyObject *
+told_of(const ArClient *self, ArCommand *command)
+{
+    if (self->metrics != NULL && ar_metrics_created(self->metrics, command) < 0) {
+        command->status = AR_CLOSED;
+        Py_CLEAR(command);
+    }
+    return (PyObject *)command;
+}
+
 static PyObject *
 make_command(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
              PyObject *options, uint8_t properties)
@@ -104,8 +117,9 @@ make_command(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t r
         command->properties = properties;
         command->options = Py_XNewRef(options);
         command->timeout = self->transport->config->timeout;
+        return told_of(self, command);
     }
-    return (PyObject *)command;
+    return NULL;
 }
 
 PyObject *
@@ -211,5 +225,6 @@ ar_execute_batch(ArClient *self, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "_native_batch() needs a configured native client");
         return NULL;
     }
-    return ar_batch_new(self, &batch_ops, commands, mode);
+    PyObject *batch = ar_batch_new(self, &batch_ops, commands, mode);
+    return batch == NULL ? NULL : told_of(self, (ArCommand *)batch);
 }
