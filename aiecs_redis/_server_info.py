@@ -1,0 +1,91 @@
+"""The figures of INFO that monitoring, alerts and the command line share."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+
+__all__ = ["ServerInfo", "read_info", "replication_lag"]
+
+Info = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """One INFO, and how long a PING took before it.
+
+    Attributes:
+        at: monotonic seconds.
+        latency: seconds from PING to PONG.
+        info: as redis-py parses it.
+    """
+
+    at: float
+    latency: float
+    info: Info
+
+    def number(self, name: str) -> float:
+        """A field as a number, 0 where the server has none."""
+        value = self.info.get(name, 0)
+        return float(value) if isinstance(value, (int, float)) else 0.0
+
+    def text(self, name: str) -> str:
+        return str(self.info.get(name, ""))
+
+    @property
+    def memory_limit(self) -> float:
+        """maxmemory in bytes, 0 for none."""
+        return self.number("maxmemory")
+
+    @property
+    def memory_ratio(self) -> Optional[float]:
+        """Memory in use as a part of maxmemory; None without a limit."""
+        return self.number("used_memory") / self.memory_limit if self.memory_limit else None
+
+    @property
+    def keys(self) -> dict[str, int]:
+        """Number of keys by database, "db0" and so on."""
+        return {
+            name: int(value["keys"])
+            for name, value in self.info.items()
+            if re.fullmatch(r"db\d+", name) and isinstance(value, Mapping)
+        }
+
+    @property
+    def lag(self) -> Optional[float]:
+        return replication_lag(self.info)
+
+
+def replication_lag(info: Info) -> Optional[float]:
+    """Seconds the slowest replica is behind, or this replica is; None without replication."""
+    if info.get("role") in ("slave", "replica"):
+        down = float(info.get("master_link_down_since_seconds", 0))
+        if info.get("master_link_status") != "up":
+            return max(down, 0.0) if down >= 0 else float("inf")
+        return float(max(info.get("master_last_io_seconds_ago", 0), 0))
+    lags = [
+        float(value.get("lag", 0))
+        for name, value in info.items()
+        if re.fullmatch(r"slave\d+", name) and isinstance(value, Mapping)
+    ]
+    return max(lags) if lags else None
+
+
+async def read_info(client: Redis, section: str = "default") -> ServerInfo:
+    """Ask the server.
+
+    Raises:
+        redis.exceptions.RedisError: it does not answer, or refuses.
+    """
+    anything: Any = client
+    began = time.perf_counter()
+    await anything.ping()
+    latency = time.perf_counter() - began
+    info = await anything.info(section)
+    return ServerInfo(time.monotonic(), latency, info)

@@ -1,0 +1,283 @@
+"""Alerts about a server: rules with hysteresis, and who is told.
+
+    alerts = Alerts(redis_client, notify=[log_alerts(), Webhook("https://hooks.example.com/redis")])
+    await alerts.start()
+
+A rule measures one figure. It fires when the figure has been beyond its limit for `hold` seconds,
+and is over when it has been back behind `clear` for as long; between the two nothing changes, so
+that a value on the edge does not ring twice a minute. An alert is told once when it fires and once
+when it is over. `python -m aiecs_redis alerts --prometheus` writes the same rules for Prometheus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Optional, Union
+from urllib.parse import urlsplit
+
+from aiecs_redis._server_info import read_info
+from aiecs_redis.alert_rules import Rule, Sample, default_rules
+from aiecs_redis.metrics import native_client
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+    from aiecs_redis.redis_client import RedisClient
+
+__all__ = ["Alert", "Alerts", "Notify", "Webhook", "log_alerts"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What is told: a rule has begun to fire, or is over.
+
+    Attributes:
+        rule: the rule's name.
+        firing: False when it is over.
+        severity: "warning" or "critical".
+        text: a sentence with the figure in it.
+        value: the figure; None for an outage's end that brought none.
+        at: Unix time.
+    """
+
+    rule: str
+    firing: bool
+    severity: str
+    text: str
+    value: Optional[float]
+    at: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "rule": self.rule,
+            "status": "firing" if self.firing else "resolved",
+            "severity": self.severity,
+            "text": self.text,
+            "value": self.value,
+            "at": self.at,
+        }
+
+
+Notify = Callable[[Alert], Union[None, Awaitable[None]]]
+
+
+@dataclass
+class _State:
+    """Where a rule stands. `since`: monotonic seconds since which the figure asks for a change."""
+
+    firing: bool = False
+    since: Optional[float] = None
+    value: Optional[float] = field(default=None)
+
+    def update(self, rule: Rule, value: Optional[float], at: float) -> bool:
+        """Take in a figure (None: not known, nothing changes); tell whether `firing` changed."""
+        if value is None:
+            return False
+        self.value = value
+        wants_change = rule.is_clear(value) if self.firing else rule.is_beyond(value)
+        if not wants_change:
+            self.since = None
+            return False
+        if self.since is None:
+            self.since = at
+        if at - self.since < rule.hold:
+            return False
+        self.firing, self.since = not self.firing, None
+        return True
+
+
+class Alerts:
+    """Looks at a server from time to time, and tells when a rule begins to fire or is over.
+
+    Args:
+        client: a `RedisClient` (initialized), or an `aiecs_redis.Redis`.
+        rules: by default `default_rules()`.
+        notify: functions, plain or async, that are called with each `Alert`. One that raises is
+            logged, and the others are called nevertheless. By default they are logged.
+        interval: seconds between two looks.
+        timeout: seconds after which a server that says nothing counts as away.
+
+    Raises:
+        ValueError: two rules of one name, or an interval that is not above 0.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient | Redis,
+        rules: Optional[Iterable[Rule]] = None,
+        *,
+        notify: Optional[Iterable[Notify]] = None,
+        interval: float = 15.0,
+        timeout: float = 5.0,
+    ) -> None:
+        if not (interval > 0 and timeout > 0):
+            raise ValueError(f"interval={interval!r}, timeout={timeout!r}: give seconds above 0")
+        self.rules = list(default_rules() if rules is None else rules)
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two rules have one name: {', '.join(sorted(names))}")
+        self._client = client
+        self._notify = [log_alerts()] if notify is None else list(notify)
+        self._interval = interval
+        self._timeout = timeout
+        self._states = {rule.name: _State() for rule in self.rules}
+        self._before: Optional[Sample] = None
+        self._task: Optional[asyncio.Task[None]] = None
+
+    @property
+    def firing(self) -> list[str]:
+        """Names of the rules that fire now."""
+        return [name for name, state in self._states.items() if state.firing]
+
+    async def start(self) -> None:
+        """Look now, and then every `interval` seconds until `stop()`."""
+        if self._task is None:
+            await self.check()
+            self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Look no longer. Twice does no harm."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def __aenter__(self) -> Alerts:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            await self.check()
+
+    async def sample(self) -> Sample:
+        """Ask the server once. One that is away is a sample too, without figures."""
+        try:
+            client = await native_client(self._client)
+            info = await asyncio.wait_for(read_info(client, "everything"), self._timeout)
+        except asyncio.TimeoutError:
+            return Sample(time.monotonic(), None, f"no answer in {self._timeout:g} s")
+        except Exception as exc:
+            return Sample(time.monotonic(), None, f"{type(exc).__name__}: {exc}")
+        return Sample(info.at, info)
+
+    async def check(self) -> list[Alert]:
+        """Look once, tell what has changed, and return it."""
+        changed = self.evaluate(await self.sample())
+        for alert in changed:
+            for notify in self._notify:
+                await _tell(notify, alert)
+        return changed
+
+    def evaluate(self, sample: Sample) -> list[Alert]:
+        """Apply the rules to a sample, and return what has changed; nobody is told."""
+        before, self._before = self._before, sample
+        changed = []
+        for rule in self.rules:
+            state = self._states[rule.name]
+            value = rule.measure(before, sample)
+            if state.update(rule, value, sample.at):
+                text = rule.sentence(value, state.firing)
+                if sample.error and state.firing:
+                    text = f"{text} ({sample.error})"
+                changed.append(
+                    Alert(rule.name, state.firing, rule.severity, text, value, time.time())
+                )
+        return changed
+
+
+async def _tell(notify: Notify, alert: Alert) -> None:
+    try:
+        result = notify(alert)
+        if inspect.isawaitable(result):
+            await result
+    except Exception:
+        logger.exception("Cannot pass on the alert %s", alert.rule)
+
+
+def log_alerts(log: Optional[logging.Logger] = None) -> Notify:
+    """Return a function that logs alerts: critical as an error, the end of one as info."""
+    target = log or logger
+
+    def notify(alert: Alert) -> None:
+        if not alert.firing:
+            target.info("Redis alert %s is over: %s", alert.rule, alert.text)
+        else:
+            level = logging.ERROR if alert.severity == "critical" else logging.WARNING
+            target.log(level, "Redis alert %s: %s", alert.rule, alert.text)
+
+    return notify
+
+
+class Webhook:
+    """Sends each alert to a URL, as JSON by POST, in a thread of its own.
+
+    Args:
+        url: http or https.
+        headers: further ones, such as Authorization; they are never shown.
+        timeout: seconds.
+        attempts: how often to try; a second passes before the second, two before the third.
+
+    Raises:
+        ValueError: the URL is no http(s) URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Optional[Mapping[str, str]] = None,
+        timeout: float = 5.0,
+        attempts: int = 3,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("a webhook's URL begins with http:// or https:// and names a host")
+        if attempts < 1:
+            raise ValueError(f"attempts={attempts!r}: give 1 or more")
+        self._url = url
+        self._where = parts.hostname  # the rest of the URL is often a secret
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._timeout = timeout
+        self._attempts = attempts
+
+    def __repr__(self) -> str:
+        return f"<Webhook at {self._where}>"
+
+    async def __call__(self, alert: Alert) -> None:
+        """Send it.
+
+        Raises:
+            OSError: every attempt failed; names the host and the reason.
+        """
+        body = json.dumps(alert.as_dict()).encode()
+        reason: object = None
+        for attempt in range(self._attempts):
+            if attempt:
+                await asyncio.sleep(attempt)
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self._post, body)
+                return
+            except OSError as exc:
+                reason = getattr(exc, "reason", None) or exc
+        raise OSError(f"the webhook at {self._where} failed: {reason}")
+
+    def _post(self, body: bytes) -> None:
+        request = urllib.request.Request(self._url, data=body, headers=self._headers, method="POST")
+        with urllib.request.urlopen(request, timeout=self._timeout):
+            pass

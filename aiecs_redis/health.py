@@ -1,0 +1,267 @@
+"""Liveness and readiness over HTTP, for a container platform's probes.
+
+    async with HealthServer(client, port=8080):
+        ...                           # GET /livez, /readyz, /healthz
+
+or, inside an ASGI service, `app.mount("/health", health_app(client))`.
+
+`/livez` says that the event loop turns, and nothing about Redis: restarting the application does
+not mend a server that is away. `/readyz` (and `/healthz`) says whether commands work now: PING
+within a time limit. 200 for yes, 503 for no; the body is JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+from aiecs_redis.metrics import ClientMetrics, native_client
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+    from aiecs_redis.redis_client import RedisClient
+
+__all__ = ["HealthCheck", "HealthServer", "Report", "health_app"]
+
+logger = logging.getLogger(__name__)
+
+_HEAD_BYTES = 8192
+_HEAD_SECONDS = 5.0
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+
+Scope = MutableMapping[str, Any]
+ASGIApp = Callable[
+    [Scope, Callable[[], Awaitable[Any]], Callable[[dict[str, Any]], Awaitable[None]]],
+    Awaitable[None],
+]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer to a probe.
+
+    Attributes:
+        ok: alive, or ready.
+        details: what JSON shows, `status` first.
+    """
+
+    ok: bool
+    details: Mapping[str, Any]
+
+
+class HealthCheck:
+    """Answers probes about a client.
+
+    Args:
+        client: a `RedisClient` or an `aiecs_redis.Redis`; the former need not be initialized
+            yet, it is not ready until then.
+        timeout: seconds PING may take.
+
+    Raises:
+        ValueError: timeout is not above 0.
+    """
+
+    def __init__(self, client: RedisClient | Redis, timeout: float = 1.0) -> None:
+        if not timeout > 0:
+            raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
+        self._client = client
+        self._timeout = timeout
+        self._began = time.monotonic()
+
+    async def liveness(self) -> Report:
+        """Always ok: whoever can answer is alive."""
+        return Report(True, {"status": "alive", "uptime": round(time.monotonic() - self._began, 3)})
+
+    async def readiness(self) -> Report:
+        """Whether the server answers PING in time. Never raises an Exception."""
+        began = time.monotonic()
+        try:
+            client = await native_client(self._client)
+            await asyncio.wait_for(client.ping(), self._timeout)
+        except asyncio.TimeoutError:
+            return Report(False, {"status": "not ready", "error": f"no PONG in {self._timeout} s"})
+        except Exception as exc:
+            return Report(False, {"status": "not ready", "error": f"{type(exc).__name__}: {exc}"})
+        pool = ClientMetrics.of(client).pool()
+        return Report(
+            True,
+            {
+                "status": "ready",
+                "latency_ms": round((time.monotonic() - began) * 1000, 3),
+                "connections": pool.connections,
+                "inflight": pool.inflight,
+                "waiting": pool.waiting,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    content_type: str
+    body: bytes
+
+
+Metrics = Callable[[], tuple[bytes, str]]
+
+
+class _Routes:
+    """Which path asks what; shared by the server and the ASGI app."""
+
+    def __init__(self, check: HealthCheck, metrics: Optional[Metrics]) -> None:
+        self._check = check
+        self._metrics = metrics
+
+    async def answer(self, method: str, path: str) -> _Answer:
+        name = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+        if method not in ("GET", "HEAD"):
+            return _text(405, "only GET and HEAD")
+        if name == "livez":
+            return _json(await self._check.liveness())
+        if name in ("readyz", "healthz"):
+            return _json(await self._check.readiness())
+        if name == "metrics" and self._metrics is not None:
+            body, content_type = self._metrics()
+            return _Answer(200, content_type, body)
+        return _text(404, "try /livez, /readyz or /healthz")
+
+
+def _json(report: Report) -> _Answer:
+    body = json.dumps(dict(report.details)).encode() + b"\n"
+    return _Answer(200 if report.ok else 503, "application/json", body)
+
+
+def _text(status: int, text: str) -> _Answer:
+    return _Answer(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+
+
+def _as_check(client: Union[HealthCheck, RedisClient, Redis], timeout: float) -> HealthCheck:
+    return client if isinstance(client, HealthCheck) else HealthCheck(client, timeout)
+
+
+def health_app(
+    client: Union[HealthCheck, RedisClient, Redis],
+    *,
+    timeout: float = 1.0,
+    metrics: Optional[Metrics] = None,
+) -> ASGIApp:
+    """Return an ASGI application with /livez, /readyz and /healthz.
+
+    Args:
+        client: the client, or a `HealthCheck` of it.
+        timeout: seconds PING may take (unless a `HealthCheck` is given).
+        metrics: what answers /metrics, such as `PrometheusExporter.render`.
+    """
+    routes = _Routes(_as_check(client, timeout), metrics)
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"health_app answers http, not {scope['type']}")
+        answer = await routes.answer(scope["method"], scope["path"])
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+class HealthServer:
+    """A small HTTP server for probes; no framework needed.
+
+    Args:
+        client: the client, or a `HealthCheck` of it.
+        host: address to listen on; "0.0.0.0" for a container's probes.
+        port: TCP port; 0 for a free one.
+        timeout: seconds PING may take (unless a `HealthCheck` is given).
+        metrics: what answers /metrics, such as `PrometheusExporter.render`.
+
+    Attributes:
+        port: the port it listens on, once started.
+    """
+
+    def __init__(
+        self,
+        client: Union[HealthCheck, RedisClient, Redis],
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        timeout: float = 1.0,
+        metrics: Optional[Metrics] = None,
+    ) -> None:
+        self._routes = _Routes(_as_check(client, timeout), metrics)
+        self._host = host
+        self.port = port
+        self._server: Optional[asyncio.AbstractServer] = None
+
+    async def start(self) -> HealthServer:
+        """Listen.
+
+        Raises:
+            OSError: the address is in use or not ours.
+        """
+        if self._server is None:
+            self._server = await asyncio.start_server(
+                self._serve, self._host, self.port, limit=_HEAD_BYTES
+            )
+            self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        """Listen no longer. Twice does no harm."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+
+    async def __aenter__(self) -> HealthServer:
+        return await self.start()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request on each connection: probes come seconds apart."""
+        try:
+            await self._respond(reader, writer)
+        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+            pass  # the peer has gone, or said nothing
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method = ""
+        try:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
+            line = head.split(b"\r\n", 1)[0].decode("latin-1")
+            method, path, version = line.split(" ")
+            if not version.startswith("HTTP/1."):
+                raise ValueError(version)
+        except (ValueError, asyncio.LimitOverrunError):
+            answer = _text(400, "not an HTTP/1 request")
+        else:
+            answer = await self._routes.answer(method, path)
+        reason = _REASONS.get(answer.status, "Service Unavailable")
+        lines = (
+            f"HTTP/1.1 {answer.status} {reason}",
+            f"Content-Type: {answer.content_type}",
+            f"Content-Length: {len(answer.body)}",
+            "Cache-Control: no-store",
+            "Connection: close",
+        )
+        writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
+        if method != "HEAD":
+            writer.write(answer.body)
+        await writer.drain()

@@ -1,0 +1,320 @@
+"""What a client's commands cost: counters and latency histograms by command, from the native core.
+
+    metrics = ClientMetrics.of(await redis_client.get_client())
+    metrics.start()
+    ...
+    for command in metrics.commands().values():
+        print(command.name, command.calls, command.percentile(0.99))
+
+Off, which it is until `start()` or an observer is added, a command pays for two comparisons. On,
+counting is done in C, and only observers run Python code. A latency is the time from the start of
+a command to its result, as its caller sees it: with waiting for a connection, sending and
+repeating. A pipeline is one entry, PIPELINE; its commands are counted (`pipelined`) without a
+latency of their own. Commands that take redis-py's way (pub/sub, WATCH,
+`single_connection_client`) are not counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+
+__all__ = ["ClientMetrics", "CommandMetrics", "CommandRecord", "PoolMetrics", "native_client"]
+
+logger = logging.getLogger(__name__)
+
+_ATTRIBUTE = "_client_metrics"
+_NO_KEY = ("ACL", "AUTH", "CONFIG", "EVAL", "FCALL", "FUNCTION", "HELLO", "MIGRATE", "SCRIPT")
+
+
+@dataclass(frozen=True)
+class CommandMetrics:
+    """One command's figures since the start of counting.
+
+    Attributes:
+        name: in upper case, such as "GET" or "CLIENT LIST"; "OTHER" for what is no name.
+        calls: commands that are over, well or not, without those inside pipelines.
+        errors: of these, those that failed: error replies, lost connections, timeouts.
+        cancelled: of these, those whose caller gave up.
+        nils: of these, those answered with nil (a GET that found nothing).
+        pipelined: commands sent inside pipelines.
+        seconds: sum of the latencies.
+        slowest: the largest latency, seconds.
+        buckets: (upper bound in seconds, commands below it and above the bound before).
+    """
+
+    name: str
+    calls: int
+    errors: int
+    cancelled: int
+    nils: int
+    pipelined: int
+    seconds: float
+    slowest: float
+    buckets: tuple[tuple[float, int], ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean latency in seconds, 0 without calls."""
+        return self.seconds / self.calls if self.calls else 0.0
+
+    def percentile(self, part: float) -> float:
+        """Return a bound, in seconds, that this part of the calls stayed below.
+
+        Args:
+            part: from 0 to 1; 0.99 for the 99th percentile.
+
+        It is at most an eighth too large (1 microsecond below 8), and never above `slowest`.
+
+        Raises:
+            ValueError: part is not from 0 to 1.
+        """
+        if not 0 <= part <= 1:
+            raise ValueError(f"part={part!r}: give a number from 0 to 1, such as 0.99")
+        wanted, seen = part * self.calls, 0
+        for bound, count in self.buckets:
+            seen += count
+            if seen >= wanted:
+                return min(bound, self.slowest)
+        return self.slowest
+
+    def __sub__(self, before: CommandMetrics) -> CommandMetrics:
+        """What has been added since `before` (`slowest` stays the larger one)."""
+        old = dict(before.buckets)
+        return CommandMetrics(
+            self.name,
+            self.calls - before.calls,
+            self.errors - before.errors,
+            self.cancelled - before.cancelled,
+            self.nils - before.nils,
+            self.pipelined - before.pipelined,
+            self.seconds - before.seconds,
+            self.slowest,
+            tuple((bound, count - old.get(bound, 0)) for bound, count in self.buckets),
+        )
+
+
+@dataclass(frozen=True)
+class PoolMetrics:
+    """A client's connections at this moment, on the event loop that used it last.
+
+    Attributes:
+        connections: open or being opened.
+        inflight: commands sent, or about to be, and not answered.
+        waiting: commands that wait for a connection or for room in it.
+        pending_bytes: bytes not yet taken by the network.
+        connects: connections made so far.
+        reconnects: connections lost after they had been in use.
+        protocol: RESP version spoken, 0 before the first connection.
+    """
+
+    connections: int = 0
+    inflight: int = 0
+    waiting: int = 0
+    pending_bytes: int = 0
+    connects: int = 0
+    reconnects: int = 0
+    protocol: int = 0
+
+
+@dataclass(frozen=True)
+class CommandRecord:
+    """One command, as observers and the slow log see it.
+
+    Attributes:
+        name: in upper case.
+        key: its first argument where that may be shown, at most 128 characters, else None.
+            Never a value, a script or a password.
+        commands: how many a pipeline has; 0 for a command of its own.
+        seconds: its latency.
+        ended: Unix time of its end.
+        outcome: "ok", "error" or "cancelled".
+        error: the exception it failed with, if any.
+    """
+
+    name: str
+    key: Optional[str]
+    commands: int
+    seconds: float
+    ended: float
+    outcome: str
+    error: Optional[BaseException]
+
+    @property
+    def started(self) -> float:
+        """Unix time of its start."""
+        return self.ended - self.seconds
+
+
+Observer = Callable[[CommandRecord], object]
+
+
+def _record(raw: tuple[Any, ...]) -> CommandRecord:
+    name, key, commands, seconds, ended, outcome, error = raw
+    shown = None
+    if key is not None and not name.startswith(_NO_KEY):
+        shown = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else key
+        shown = shown if len(shown) <= 128 else shown[:127] + "…"
+    wall = time.time() - (time.monotonic() - ended)
+    return CommandRecord(name, shown, commands, seconds, wall, outcome, error)
+
+
+async def native_client(client: Any) -> Redis:
+    """Return the `aiecs_redis.Redis` of a `RedisClient`, or the one that was given.
+
+    Raises:
+        RuntimeError: the RedisClient is not initialized.
+        TypeError: it is neither of the two.
+    """
+    if hasattr(client, "get_client"):
+        client = await client.get_client()
+    if not hasattr(client, "_native_observe"):
+        raise TypeError(f"expected a RedisClient or an aiecs_redis.Redis, not {type(client)}")
+    found: Redis = client
+    return found
+
+
+class ClientMetrics:
+    """The metrics of one client; get it with `ClientMetrics.of(client)`.
+
+    There is one for each `aiecs_redis.Redis`, whoever asks. `start()` and `stop()` count: what was
+    started twice is stopped by the second `stop()`.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._users = 0
+        self._observers: list[Observer] = []
+        self._slow_seconds: Union[float, None] = None
+        self._slow_log: Union[logging.Logger, None] = None
+        self._slow: deque[CommandRecord] = deque(maxlen=128)
+
+    @classmethod
+    def of(cls, client: Redis) -> ClientMetrics:
+        """Return the client's metrics, always the same object.
+
+        Raises:
+            TypeError: the client is no `aiecs_redis.Redis`.
+        """
+        if not hasattr(client, "_native_observe"):
+            raise TypeError(f"expected an aiecs_redis.Redis, not {type(client)}")
+        found = client.__dict__.get(_ATTRIBUTE)
+        if found is None:
+            found = client.__dict__[_ATTRIBUTE] = cls(client)
+        return found
+
+    @property
+    def running(self) -> bool:
+        """Whether commands are counted."""
+        return bool(self._users or self._observers or self._slow_seconds is not None)
+
+    def start(self) -> None:
+        """Count commands from now on."""
+        self._users += 1
+        self._apply()
+
+    def stop(self) -> None:
+        """Undo one `start()`; counters are forgotten when nobody needs them any more."""
+        self._users = max(0, self._users - 1)
+        self._apply()
+
+    def _apply(self) -> None:
+        self._client._native_observe(
+            self.running,
+            self._tell if self._observers else None,
+            self._note_slow if self._slow_seconds is not None else None,
+            self._slow_seconds or 0.0,
+        )
+
+    # ----------------------------------------------------------------- figures
+
+    def commands(self) -> dict[str, CommandMetrics]:
+        """Return the figures by command name, empty while nothing is counted."""
+        found = self._client._native_metrics() or {}
+        return {
+            name: CommandMetrics(name, *values[:-1], tuple(values[-1]))
+            for name, values in sorted(found.items())
+        }
+
+    def pool(self) -> PoolMetrics:
+        """Return the state of the connections; available whether commands are counted or not."""
+        return PoolMetrics(**self._client._native_stats())
+
+    # --------------------------------------------------------- single commands
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Have `observer(record)` called for every command; returns what takes it away again.
+
+        It is called in the loop turn after the command's end, in the context (`contextvars`) in
+        which the command was made. Costs some microseconds a command.
+        """
+        self._observers.append(observer)
+        self._apply()
+
+        def remove() -> None:
+            with contextlib.suppress(ValueError):
+                self._observers.remove(observer)
+            self._apply()
+
+        return remove
+
+    def _tell(self, raw: tuple[Any, ...]) -> None:
+        record = _record(raw)
+        for observer in list(self._observers):
+            observer(record)
+
+    def log_slow(
+        self, seconds: Optional[float], size: int = 128, log: Optional[logging.Logger] = None
+    ) -> None:
+        """Keep the last commands that took this long, and log each as a warning.
+
+        This is the caller's view, with the network and waiting; the server's own SLOWLOG knows
+        execution times only.
+
+        Args:
+            seconds: from which latency on; None turns the log off.
+            size: how many to keep.
+            log: logger to use; this module's own by default.
+
+        Raises:
+            ValueError: seconds is negative, or size is not above 0.
+        """
+        if seconds is not None and not seconds >= 0:
+            raise ValueError(f"seconds={seconds!r}: give a number of seconds, or None for no log")
+        if size < 1:
+            raise ValueError(f"size={size!r}: give a number above 0")
+        self._slow_seconds = seconds
+        self._slow_log = log or logger
+        self._slow = deque(self._slow, maxlen=size)
+        self._apply()
+
+    def _note_slow(self, raw: tuple[Any, ...]) -> None:
+        record = _record(raw)
+        self._slow.append(record)
+        if self._slow_log is not None:
+            what = f"{record.name} {record.key}" if record.key is not None else record.name
+            if record.commands:
+                what = f"{what} of {record.commands} commands"
+            millis = record.seconds * 1000
+            self._slow_log.warning("Slow Redis command (%.1f ms): %s", millis, what)
+
+    def slow_commands(self) -> list[CommandRecord]:
+        """Return the slow commands kept, the latest first."""
+        return list(reversed(self._slow))
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[ClientMetrics]:
+        """`start()` for a block, `stop()` behind it."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()

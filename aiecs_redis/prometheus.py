@@ -1,0 +1,291 @@
+"""Metrics of clients and of their server for Prometheus (extra `prometheus`).
+
+    exporter = PrometheusExporter(await get_redis_client())
+    await exporter.start(port=9121)              # /metrics, /livez, /readyz
+    ...
+    await exporter.stop()
+
+The client's own figures begin with `aiecs_redis_` and are read when Prometheus asks. Those of the
+server are called as the usual Redis exporter calls them (`redis_up`, `redis_memory_used_bytes`,
+...), so that dashboards and alert rules made for it work; they are read from INFO every `interval`
+seconds, as Prometheus' collectors cannot wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Optional
+
+from aiecs_redis._extras import need
+from aiecs_redis._server_info import ServerInfo, read_info
+from aiecs_redis.health import HealthServer
+from aiecs_redis.metrics import ClientMetrics, CommandMetrics, native_client
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+    from aiecs_redis.redis_client import RedisClient
+
+__all__ = ["BOUNDS", "PrometheusExporter"]
+
+logger = logging.getLogger(__name__)
+
+BOUNDS = tuple(2**n / 1e6 for n in range(5, 24))
+"""Upper bounds of the exported histogram, 32 microseconds to 8.4 seconds: bounds of the core's."""
+
+_GAUGES = {
+    "redis_memory_used_bytes": ("used_memory", "Memory in use."),
+    "redis_memory_used_rss_bytes": ("used_memory_rss", "Memory the operating system gave."),
+    "redis_memory_used_peak_bytes": ("used_memory_peak", "Most memory ever in use."),
+    "redis_memory_max_bytes": ("maxmemory", "Limit of memory, 0 for none."),
+    "redis_mem_fragmentation_ratio": ("mem_fragmentation_ratio", "Resident by used memory."),
+    "redis_connected_clients": ("connected_clients", "Connections of clients."),
+    "redis_blocked_clients": ("blocked_clients", "Clients in a blocking command."),
+    "redis_connected_slaves": ("connected_slaves", "Replicas connected."),
+    "redis_instantaneous_ops_per_sec": ("instantaneous_ops_per_sec", "Commands a second."),
+    "redis_uptime_in_seconds": ("uptime_in_seconds", "Seconds since the start."),
+}
+_COUNTERS = {
+    "redis_commands_processed": ("total_commands_processed", "Commands processed."),
+    "redis_connections_received": ("total_connections_received", "Connections accepted."),
+    "redis_rejected_connections": ("rejected_connections", "Refused because of maxclients."),
+    "redis_keyspace_hits": ("keyspace_hits", "Look-ups that found their key."),
+    "redis_keyspace_misses": ("keyspace_misses", "Look-ups that found nothing."),
+    "redis_expired_keys": ("expired_keys", "Keys that expired."),
+    "redis_evicted_keys": ("evicted_keys", "Keys evicted because of maxmemory."),
+}
+
+
+class PrometheusExporter:
+    """Collects a client's metrics and its server's; a collector of prometheus_client.
+
+    Args:
+        client: a `RedisClient` (initialized), or an `aiecs_redis.Redis`.
+        name: value of the label `client`, to tell several clients apart.
+        server: whether the server's INFO is exported too.
+        interval: seconds between two INFOs.
+        registry: of prometheus_client, for `start()`; a new one by default.
+
+    Raises:
+        MissingExtraError: prometheus_client is not installed.
+        ValueError: interval is not above 0.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient | Redis,
+        *,
+        name: str = "default",
+        server: bool = True,
+        interval: float = 15.0,
+        registry: Any = None,
+    ) -> None:
+        if not interval > 0:
+            raise ValueError(f"interval={interval!r}: give a number of seconds above 0")
+        need("prometheus_client", "prometheus", "Exporting to Prometheus")
+        from prometheus_client import CollectorRegistry
+
+        self._source = client
+        self._name = name
+        self._server = server
+        self._interval = interval
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._metrics: Optional[ClientMetrics] = None
+        self._info: Optional[ServerInfo] = None
+        self._up: Optional[bool] = None
+        self._task: Optional[asyncio.Task[None]] = None
+        self._http: Optional[HealthServer] = None
+
+    @property
+    def port(self) -> Optional[int]:
+        """The TCP port of /metrics, None when it is not served."""
+        return self._http.port if self._http is not None else None
+
+    async def start(self, port: Optional[int] = None, host: str = "127.0.0.1") -> None:
+        """Register with the registry, begin to count, and read INFO from time to time.
+
+        Args:
+            port: serve /metrics, /livez and /readyz here; None for not at all, 0 for a free
+                port.
+            host: address to listen on; "0.0.0.0" for everyone.
+
+        Raises:
+            RuntimeError: it is started already, or the RedisClient is not initialized.
+            OSError: the port is in use.
+        """
+        if self._metrics is not None:
+            raise RuntimeError("the exporter is started already")
+        metrics = ClientMetrics.of(await native_client(self._source))
+        if port is not None:
+            server = HealthServer(self._source, host, port, metrics=self.render)
+            self._http = await server.start()
+        metrics.start()
+        self._metrics = metrics
+        if self._server:
+            await self.refresh()
+            self._task = asyncio.create_task(self._poll())
+        self.registry.register(self)
+
+    async def stop(self) -> None:
+        """Undo `start()`. Twice does no harm."""
+        metrics, self._metrics = self._metrics, None
+        if metrics is None:
+            return
+        self.registry.unregister(self)
+        metrics.stop()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        server, self._http = self._http, None
+        if server is not None:
+            await server.stop()
+
+    async def __aenter__(self) -> PrometheusExporter:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            await self.refresh()
+
+    async def _follow(self) -> Redis:
+        """The client at this moment: a RedisClient that was closed and opened has another one."""
+        client = await native_client(self._source)
+        metrics = ClientMetrics.of(client)
+        if self._metrics is not None and metrics is not self._metrics:
+            self._metrics.stop()
+            metrics.start()
+            self._metrics = metrics
+        return client
+
+    async def refresh(self) -> None:
+        """Read INFO now. A server that is away is `redis_up` 0, not an error."""
+        try:
+            found = await asyncio.wait_for(read_info(await self._follow()), self._interval)
+        except Exception as exc:
+            if self._up is not False:
+                logger.warning("Cannot read the Redis server's metrics: %s", exc)
+            self._up, self._info = False, None
+        else:
+            self._up, self._info = True, found
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the registry in Prometheus' text format, and the content type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+    # --------------------------------------------------------------- collector
+
+    def describe(self) -> list[Any]:
+        """Nothing: the registry need not collect in order to know names."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """Yield metric families, as prometheus_client asks for them."""
+        if self._metrics is not None:
+            yield from self._commands(self._metrics.commands())
+            yield from self._pool(self._metrics)
+        if self._up is not None:
+            yield from self._server_families(self._up, self._info)
+
+    def _commands(self, commands: dict[str, CommandMetrics]) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        done = CounterMetricFamily(
+            "aiecs_redis_commands",
+            "Commands by name and outcome.",
+            labels=["client", "command", "outcome"],
+        )
+        nils = CounterMetricFamily(
+            "aiecs_redis_nil_replies", "Commands answered with nil.", labels=["client", "command"]
+        )
+        pipelined = CounterMetricFamily(
+            "aiecs_redis_pipelined_commands",
+            "Commands sent inside pipelines.",
+            labels=["client", "command"],
+        )
+        latency = HistogramMetricFamily(
+            "aiecs_redis_command_duration_seconds",
+            "Time from a command's start to its result, as its caller sees it.",
+            labels=["client", "command"],
+        )
+        for one in commands.values():
+            labels = [self._name, one.name]
+            well = one.calls - one.errors - one.cancelled
+            for outcome, count in ("ok", well), ("error", one.errors), ("cancelled", one.cancelled):
+                done.add_metric([*labels, outcome], count)
+            nils.add_metric(labels, one.nils)
+            pipelined.add_metric(labels, one.pipelined)
+            if one.calls:
+                latency.add_metric(labels, _cumulated(one), one.seconds)
+        yield from (done, nils, pipelined, latency)
+
+    def _pool(self, metrics: ClientMetrics) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        pool = metrics.pool()
+        for field, text in (
+            ("connections", "Connections open or being opened."),
+            ("inflight", "Commands sent and not answered."),
+            ("waiting", "Commands that wait for a connection or for room in it."),
+            ("pending_bytes", "Bytes not yet taken by the network."),
+        ):
+            gauge = GaugeMetricFamily(f"aiecs_redis_{field}", text, labels=["client"])
+            gauge.add_metric([self._name], getattr(pool, field))
+            yield gauge
+        for field, text in (
+            ("connects", "Connections made."),
+            ("reconnects", "Connections lost after they had been in use."),
+        ):
+            counter = CounterMetricFamily(f"aiecs_redis_{field}", text, labels=["client"])
+            counter.add_metric([self._name], getattr(pool, field))
+            yield counter
+
+    def _server_families(self, up: bool, info: Optional[ServerInfo]) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        def gauge(name: str, text: str, value: float) -> Any:
+            family = GaugeMetricFamily(name, text, labels=["client"])
+            family.add_metric([self._name], value)
+            return family
+
+        yield gauge("redis_up", "Whether the server answers.", int(up))
+        if info is None:
+            return
+        yield gauge("redis_ping_seconds", "Time from PING to PONG.", info.latency)
+        for name, (field, text) in _GAUGES.items():
+            yield gauge(name, text, info.number(field))
+        for name, (field, text) in _COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=["client"])
+            counter.add_metric([self._name], info.number(field))
+            yield counter
+        if info.lag is not None and math.isfinite(info.lag):
+            yield gauge("redis_replication_lag_seconds", "How far replicas are behind.", info.lag)
+        keys = GaugeMetricFamily("redis_db_keys", "Keys in a database.", labels=["client", "db"])
+        for database, count in info.keys.items():
+            keys.add_metric([self._name, database], count)
+        yield keys
+
+
+def _cumulated(command: CommandMetrics) -> list[tuple[str, float]]:
+    """Prometheus' buckets: how many commands took no longer than each bound."""
+    found = []
+    seen, position = 0, 0
+    for bound in BOUNDS:
+        while (
+            position < len(command.buckets) and command.buckets[position][0] <= bound * 1.000001
+        ):
+            seen += command.buckets[position][1]
+            position += 1
+        found.append((repr(bound), float(seen)))
+    return [*found, ("+Inf", float(command.calls))]

@@ -1,0 +1,105 @@
+"""The Prometheus exporter, scraped over HTTP."""
+
+import asyncio
+import urllib.request
+
+import pytest
+
+prometheus_client = pytest.importorskip("prometheus_client")
+
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+
+import aiecs_redis  # noqa: E402
+from aiecs_redis.prometheus import BOUNDS, PrometheusExporter  # noqa: E402
+
+
+def scrape(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+        assert answer.headers["Content-Type"].startswith("text/plain")
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen in ten seconds")
+
+
+async def test_scraped(client):
+    exporter = PrometheusExporter(client, name="app")
+    await exporter.start(port=0)
+    try:
+        for n in range(20):
+            await client.set(f"key:{n}", "x")
+        await client.get("missing")
+        await client.hset("hash", {"a": 1})
+        assert await client.get("hash") is None  # an error, which the client logs
+        await exporter.refresh()
+        found = await asyncio.to_thread(scrape, exporter.port)
+    finally:
+        await exporter.stop()
+    me = ("client", "app")
+    command = ("command", "GET")
+    assert found["aiecs_redis_commands_total", me, ("command", "SET"), ("outcome", "ok")] == 20
+    assert found["aiecs_redis_commands_total", me, command, ("outcome", "error")] == 1
+    assert found["aiecs_redis_nil_replies_total", me, command] == 1
+    assert found["aiecs_redis_command_duration_seconds_count", me, ("command", "SET")] == 20
+    assert found["aiecs_redis_connections", me] == 1
+    assert found["redis_up", me] == 1
+    assert found["redis_memory_used_bytes", me] > 100_000
+    assert found["redis_commands_processed_total", me] >= 22
+    databases = {key[2][1]: value for key, value in found.items() if key[0] == "redis_db_keys"}
+    assert 21 in databases.values()
+    buckets = [
+        value
+        for key, value in found.items()
+        if key[0].endswith("_bucket") and ("command", "SET") in key
+    ]
+    assert len(buckets) == len(BOUNDS) + 1
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == 20
+
+
+async def test_bounds_are_bounds_of_the_core(client):
+    native = await client.get_client()
+    async with PrometheusExporter(native, server=False) as exporter:
+        await native.execute_command("BLPOP", "nothing", 0.04)
+        text = exporter.render()[0].decode()
+    line = 'duration_seconds_bucket{client="default",command="BLPOP",le="%s"} %s'
+    assert line % (0.032768, 0.0) in text
+    assert line % ("+Inf", 1.0) in text
+    assert "redis_up" not in text
+
+
+async def test_a_server_that_goes_away(start_server):
+    server = start_server()
+    client = aiecs_redis.RedisClient(server.kwargs)
+    await client.initialize()
+    exporter = PrometheusExporter(client, interval=0.05)
+    await exporter.start()
+    try:
+        assert b'redis_up{client="default"} 1.0' in exporter.render()[0]
+        server.kill()
+        await until(lambda: b'redis_up{client="default"} 0.0' in exporter.render()[0])
+        assert b"redis_memory_used_bytes" not in exporter.render()[0]
+        server.restart()
+        await until(lambda: b'redis_up{client="default"} 1.0' in exporter.render()[0])
+    finally:
+        await exporter.stop()
+        await client.close()
+
+
+async def test_starting_twice(client):
+    async with PrometheusExporter(client) as exporter:
+        with pytest.raises(RuntimeError, match="started already"):
+            await exporter.start()
+    await exporter.stop()
+    with pytest.raises(ValueError, match="interval=0"):
+        PrometheusExporter(client, interval=0)
