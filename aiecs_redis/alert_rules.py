@@ -274,7 +274,7 @@ def prometheus_rules(rules: Optional[Iterable[Rule]] = None, group: str = "redis
             f"      - alert: {name}",
             f"        expr: {json.dumps(f'{rule.promql} {sign} {rule.limit:g}')}",
             f"        for: {round(rule.hold)}s",
-            f"        keep_firing_for: {round(rule.hold)}s",
+            *([f"        keep_firing_for: {round(rule.hold)}s"] if rule.hold else []),
             "        labels:",
             f"          severity: {rule.severity}",
             "        annotations:",

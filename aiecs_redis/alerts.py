@@ -169,7 +169,7 @@ class Alerts:
         """Ask the server once. One that is away is a sample too, without figures."""
         try:
             client = await native_client(self._client)
-            info = await asyncio.wait_for(read_info(client, "everything"), self._timeout)
+            info = await asyncio.wait_for(read_info(client), self._timeout)
         except asyncio.TimeoutError:
             return Sample(time.monotonic(), None, f"no answer in {self._timeout:g} s")
         except Exception as exc:
@@ -190,7 +190,7 @@ class Alerts:
         changed = []
         for rule in self.rules:
             state = self._states[rule.name]
-            value = rule.measure(before, sample)
+            value = _measure(rule, before, sample)
             if state.update(rule, value, sample.at):
                 text = rule.sentence(value, state.firing)
                 if sample.error and state.firing:
@@ -199,6 +199,14 @@ class Alerts:
                     Alert(rule.name, state.firing, rule.severity, text, value, time.time())
                 )
         return changed
+
+
+def _measure(rule: Rule, before: Optional[Sample], now: Sample) -> Optional[float]:
+    try:
+        return rule.measure(before, now)
+    except Exception:
+        logger.exception("The alert rule %s cannot be measured", rule.name)
+        return None
 
 
 async def _tell(notify: Notify, alert: Alert) -> None:

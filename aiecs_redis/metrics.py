@@ -239,10 +239,10 @@ class ClientMetrics:
     def commands(self) -> dict[str, CommandMetrics]:
         """Return the figures by command name, empty while nothing is counted."""
         found = self._client._native_metrics() or {}
-        return {
-            name: CommandMetrics(name, *values[:-1], tuple(values[-1]))
-            for name, values in sorted(found.items())
-        }
+        commands = {}
+        for name, (*figures, buckets) in sorted(found.items()):
+            commands[name] = CommandMetrics(name, *figures, buckets=tuple(buckets))  # type: ignore[misc]
+        return commands
 
     def pool(self) -> PoolMetrics:
         """Return the state of the connections; available whether commands are counted or not."""

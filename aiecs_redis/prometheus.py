@@ -282,9 +282,7 @@ def _cumulated(command: CommandMetrics) -> list[tuple[str, float]]:
     found = []
     seen, position = 0, 0
     for bound in BOUNDS:
-        while (
-            position < len(command.buckets) and command.buckets[position][0] <= bound * 1.000001
-        ):
+        while position < len(command.buckets) and command.buckets[position][0] <= bound * 1.000001:
             seen += command.buckets[position][1]
             position += 1
         found.append((repr(bound), float(seen)))

@@ -1,0 +1,294 @@
+"""Alerts: every rule is made to fire on a real server, and hysteresis by feeding samples."""
+
+import asyncio
+import json
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from redis.backoff import NoBackoff
+
+import aiecs_redis
+from aiecs_redis import alert_rules
+from aiecs_redis._options import ConnectRetry
+from aiecs_redis._server_info import ServerInfo, replication_lag
+from aiecs_redis.alert_rules import Sample, default_rules, prometheus_rules
+from aiecs_redis.alerts import Alerts, Webhook, log_alerts
+
+
+@pytest.fixture
+async def connect():
+    clients = []
+
+    def make(server, **options):
+        patience = {"retry": ConnectRetry(NoBackoff(), 0)}  # an outage is to be seen at once
+        clients.append(aiecs_redis.Redis(**{**server.kwargs, **patience, **options}))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+def names(alerts):
+    return [(alert.rule, alert.firing) for alert in alerts]
+
+
+async def test_a_healthy_server_gives_no_alert(client):
+    alerts = Alerts(client)
+    assert await alerts.check() == []
+    assert await alerts.check() == []
+    assert alerts.firing == []
+
+
+async def test_outage(start_server, connect, caplog):
+    server = start_server()
+    told = []
+    alerts = Alerts(connect(server), notify=[told.append, log_alerts()], interval=0.05)
+    with caplog.at_level(logging.INFO, logger="aiecs_redis.alerts"):
+        async with alerts:
+            server.kill()
+            while not told:
+                await asyncio.sleep(0.02)
+            server.start()
+            while len(told) < 2:
+                await asyncio.sleep(0.02)
+    assert names(told) == [("outage", True), ("outage", False)]
+    assert told[0].severity == "critical"
+    assert str(server.port) in told[0].text
+    assert told[1].text == "The server answers again"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+async def test_a_server_that_hangs_is_an_outage(start_server, connect):
+    server = start_server()
+    alerts = Alerts(connect(server), timeout=0.2)
+    assert await alerts.check() == []
+    server.pause()
+    (alert,) = await alerts.check()
+    assert alert.text == "The server does not answer (no answer in 0.2 s)"
+    server.resume()
+    assert names(await alerts.check()) == [("outage", False)]
+
+
+async def test_memory_and_evictions(start_server, connect):
+    server = start_server(config={"maxmemory": "4mb", "maxmemory-policy": "allkeys-lru"})
+    client = connect(server)
+    alerts = Alerts(client, [alert_rules.memory(hold=0), alert_rules.evictions()])
+    assert await alerts.check() == []
+    for n in range(100):
+        await client.set(f"key:{n}", "x" * 100_000)
+    fired = {alert.rule: alert for alert in await alerts.check()}
+    assert set(fired) == {"memory", "evictions"}
+    assert fired["memory"].value > 0.9
+    assert fired["memory"].text.startswith("Memory in use: ")
+    assert fired["memory"].text.endswith(" % of maxmemory, above 90")
+    await client.flushall()
+    assert sorted(names(await alerts.check())) == [("evictions", False), ("memory", False)]
+
+
+async def test_rejected_connections(start_server, connect):
+    server = start_server(config={"maxclients": 5})
+    alerts = Alerts(connect(server), [alert_rules.rejected_connections()])
+    assert await alerts.check() == []
+    others = [server.connect() for _ in range(8)]
+    refused = 0
+    for other in others:
+        try:
+            other.ping()
+        except aiecs_redis.exceptions.redis.exceptions.ConnectionError:
+            refused += 1
+    assert refused
+    (alert,) = await alerts.check()
+    assert alert.value == refused
+    for other in others:
+        other.close()
+    assert names(await alerts.check()) == [("rejected_connections", False)]
+
+
+async def test_hit_rate(start_server, connect):
+    client = connect(start_server())
+    alerts = Alerts(client, [alert_rules.hit_rate(hold=0, lookups=10)])
+    await alerts.check()
+    await client.set("a", 1)
+    for _ in range(9):
+        await client.get("missing")
+    assert await alerts.check() == []  # too few look-ups to tell
+    for _ in range(20):
+        await client.get("missing")
+    (alert,) = await alerts.check()
+    assert alert.value == 0
+    for _ in range(20):
+        await client.get("a")
+    assert names(await alerts.check()) == [("hit_rate", False)]
+
+
+async def test_replication_lag(start_server, connect):
+    master, replica = (start_server(config={"repl-diskless-sync-delay": 0}) for _ in range(2))
+    client = connect(replica)
+    await client.replicaof("127.0.0.1", master.port)
+    alerts = Alerts(client, [alert_rules.replication_lag(above=0.5, clear=0.5, hold=0)])
+    for _ in range(500):
+        if (await client.info("replication"))["master_link_status"] == "up":
+            break
+        await asyncio.sleep(0.02)
+    assert (await alerts.sample()).server.lag is not None
+    master.kill()
+    for _ in range(500):
+        fired = await alerts.check()
+        if fired:
+            break
+        await asyncio.sleep(0.02)
+    assert names(fired) == [("replication_lag", True)]
+
+
+def test_lag_of_a_master():
+    assert replication_lag({"role": "master"}) is None
+    assert replication_lag({"role": "master", "slave0": {"lag": 1}, "slave1": {"lag": 7}}) == 7
+    down = {"role": "slave", "master_link_status": "down", "master_link_down_since_seconds": 12}
+    assert replication_lag(down) == 12
+
+
+def sample(at, **info):
+    return Sample(at, ServerInfo(at, info.pop("latency", 0.001), info))
+
+
+def test_hysteresis():
+    alerts = Alerts(None, [alert_rules.memory(above=0.9, clear=0.8, hold=30)], notify=[])
+
+    def look(at, used):
+        return [a.firing for a in alerts.evaluate(sample(at, used_memory=used, maxmemory=100))]
+
+    assert look(0, 95) == []
+    assert look(20, 95) == []
+    assert look(25, 89) == []  # back for a moment: counted from anew
+    assert look(30, 95) == []
+    assert look(59, 95) == []
+    assert look(60, 95) == [True]
+    assert look(200, 85) == []  # between the limits nothing changes
+    assert look(300, 95) == []
+    assert look(310, 70) == []
+    assert alerts.evaluate(Sample(330, None, "away")) == []  # not known: nothing changes
+    assert look(335, 70) == []
+    assert alerts.firing == ["memory"]
+    assert look(341, 70) == [False]
+    assert alerts.firing == []
+
+
+def test_latency_by_sample():
+    alerts = Alerts(None, [alert_rules.latency(hold=0)], notify=[])
+    (alert,) = alerts.evaluate(sample(0, latency=0.25))
+    assert alert.text == "PING takes 250 ms, above 100"
+
+
+def test_rules_that_make_no_sense():
+    with pytest.raises(ValueError, match=r"clear=0.95 has to be below 0.9"):
+        alert_rules.memory(clear=0.95)
+    with pytest.raises(ValueError, match=r"clear=0.5 has to be above 0.8"):
+        alert_rules.hit_rate(clear=0.5)
+    with pytest.raises(ValueError, match="one name"):
+        Alerts(None, [alert_rules.outage(), alert_rules.outage()])
+    with pytest.raises(ValueError, match="interval=0"):
+        Alerts(None, interval=0)
+
+
+async def test_a_listener_that_fails_does_not_keep_others_from_it(start_server, connect, caplog):
+    server = start_server()
+    told = []
+
+    async def later(alert):
+        await asyncio.sleep(0)
+        told.append(alert)
+
+    def broken(alert):
+        raise ZeroDivisionError
+
+    alerts = Alerts(connect(server), notify=[broken, later])
+    server.kill()
+    await alerts.check()
+    assert names(told) == [("outage", True)]
+    assert "Cannot pass on the alert outage" in caplog.text
+
+
+# --------------------------------------------------------------------- webhook
+
+
+@pytest.fixture
+def receiver():
+    """A real HTTP server that answers 500 as often as `failures` says, then 200."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.received.append((dict(self.headers), json.loads(body)))
+            self.server.failures -= 1
+            self.send_response(500 if self.server.failures >= 0 else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.received, server.failures = [], 0
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_webhook(start_server, connect, receiver):
+    receiver.failures = 1
+    server = start_server()
+    hook = Webhook(
+        f"http://127.0.0.1:{receiver.server_port}/token", headers={"Authorization": "Bearer x"}
+    )
+    alerts = Alerts(connect(server), notify=[hook])
+    server.kill()
+    await alerts.check()
+    assert len(receiver.received) == 2  # once in vain
+    headers, body = receiver.received[-1]
+    assert headers["Authorization"] == "Bearer x"
+    assert (body["rule"], body["status"], body["severity"]) == ("outage", "firing", "critical")
+    assert "token" not in repr(hook)
+
+
+async def test_a_webhook_that_is_away(receiver, client):
+    receiver.failures = 99
+    hook = Webhook(f"http://127.0.0.1:{receiver.server_port}/token", attempts=1)
+    alert = Alerts(client, notify=[]).evaluate(Sample(0, None, "away"))[0]
+    with pytest.raises(OSError, match=r"webhook at 127\.0\.0\.1 failed: .*Internal") as caught:
+        await hook(alert)
+    assert "token" not in str(caught.value)
+    with pytest.raises(ValueError, match="http"):
+        Webhook("ftp://host/")
+
+
+# ------------------------------------------------------------------ Prometheus
+
+
+def test_prometheus_rules():
+    yaml = pytest.importorskip("yaml")
+    (group,) = yaml.safe_load(prometheus_rules())["groups"]
+    assert group["name"] == "redis"
+    assert len(group["rules"]) == len(default_rules())
+    by_name = {rule["alert"]: rule for rule in group["rules"]}
+    memory = by_name["RedisMemory"]
+    assert memory["expr"] == "redis_memory_used_bytes / (redis_memory_max_bytes > 0) > 0.9"
+    assert (memory["for"], memory["labels"]) == ("30s", {"severity": "critical"})
+    assert by_name["RedisOutage"]["expr"] == "redis_up < 1"
+
+
+async def test_the_rules_ask_for_metrics_that_are_exported(client):
+    pytest.importorskip("prometheus_client")
+    import re
+
+    from aiecs_redis.prometheus import PrometheusExporter
+
+    asked = set(re.findall(r"redis_[a-z_]+", " ".join(rule.promql for rule in default_rules())))
+    async with PrometheusExporter(client) as exporter:
+        exported = set(re.findall(r"^(redis_\w+)", exporter.render()[0].decode(), re.M))
+    assert asked - exported == {"redis_replication_lag_seconds"}  # only with replicas
