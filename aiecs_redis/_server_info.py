@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
@@ -44,7 +44,7 @@ class ServerInfo:
         return self.number("maxmemory")
 
     @property
-    def memory_ratio(self) -> Optional[float]:
+    def memory_ratio(self) -> float | None:
         """Memory in use as a part of maxmemory; None without a limit."""
         return self.number("used_memory") / self.memory_limit if self.memory_limit else None
 
@@ -58,11 +58,11 @@ class ServerInfo:
         }
 
     @property
-    def lag(self) -> Optional[float]:
+    def lag(self) -> float | None:
         return replication_lag(self.info)
 
 
-def replication_lag(info: Info) -> Optional[float]:
+def replication_lag(info: Info) -> float | None:
     """Seconds the slowest replica is behind, or this replica is; None without replication."""
     if info.get("role") in ("slave", "replica"):
         down = float(info.get("master_link_down_since_seconds", 0))

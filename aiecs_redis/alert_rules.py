@@ -35,7 +35,7 @@ class Sample:
     """
 
     at: float
-    server: Optional[ServerInfo]
+    server: ServerInfo | None
     error: str = ""
 
 
@@ -88,7 +88,7 @@ class Rule:
     def is_clear(self, value: float) -> bool:
         return value >= self.clear if self.below else value <= self.clear
 
-    def sentence(self, value: Optional[float], firing: bool) -> str:
+    def sentence(self, value: float | None, firing: bool) -> str:
         """What the alert says."""
         number = (value or 0.0) * self.scale
         shown = self.text.format(value=f"{number:.4g}")
@@ -122,7 +122,7 @@ def hit_rate(
 ) -> Rule:
     """Part of key look-ups that find their key, between two samples with that many look-ups."""
 
-    def measure(before: Optional[Sample], now: Sample) -> Optional[float]:
+    def measure(before: Sample | None, now: Sample) -> float | None:
         hits = _increase(before, now, "keyspace_hits")
         misses = _increase(before, now, "keyspace_misses")
         if hits is None or misses is None or hits + misses < max(lookups, 1):
@@ -199,7 +199,7 @@ def evictions(above: float = 0.0, clear: float = 0.0, hold: float = 0.0) -> Rule
 def outage(hold: float = 0.0) -> Rule:
     """The server does not answer."""
 
-    def measure(_: Optional[Sample], now: Sample) -> float:
+    def measure(_: Sample | None, now: Sample) -> float:
         return 1.0 if now.server is not None else 0.0
 
     return _Outage(
@@ -216,7 +216,7 @@ def outage(hold: float = 0.0) -> Rule:
 
 
 class _Outage(Rule):
-    def sentence(self, value: Optional[float], firing: bool) -> str:
+    def sentence(self, value: float | None, firing: bool) -> str:
         return "The server does not answer" if firing else "The server answers again"
 
 
@@ -233,14 +233,14 @@ def default_rules() -> list[Rule]:
     ]
 
 
-def _increase(before: Optional[Sample], now: Sample, name: str) -> Optional[float]:
+def _increase(before: Sample | None, now: Sample, name: str) -> float | None:
     if before is None or before.server is None or now.server is None:
         return None
     new, old = now.server.number(name), before.server.number(name)
     return new - old if new >= old else new  # the server was restarted
 
 
-def _rate(before: Optional[Sample], now: Sample, name: str) -> Optional[float]:
+def _rate(before: Sample | None, now: Sample, name: str) -> float | None:
     more = _increase(before, now, name)
     if more is None or before is None or now.at <= before.at:
         return None
@@ -250,7 +250,7 @@ def _rate(before: Optional[Sample], now: Sample, name: str) -> Optional[float]:
 # ------------------------------------------------------------- for Prometheus
 
 
-def prometheus_rules(rules: Optional[Iterable[Rule]] = None, group: str = "redis") -> str:
+def prometheus_rules(rules: Iterable[Rule] | None = None, group: str = "redis") -> str:
     """Return the rules as a rules file of Prometheus (YAML), for what our exporter exports.
 
     Args:

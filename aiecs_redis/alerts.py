@@ -20,7 +20,7 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
 from aiecs_redis._server_info import read_info
@@ -53,7 +53,7 @@ class Alert:
     firing: bool
     severity: str
     text: str
-    value: Optional[float]
+    value: float | None
     at: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Alert:
         }
 
 
-Notify = Callable[[Alert], Union[None, Awaitable[None]]]
+Notify = Callable[[Alert], Union[Awaitable[None], None]]
 
 
 @dataclass
@@ -76,10 +76,10 @@ class _State:
     """Where a rule stands. `since`: monotonic seconds since which the figure asks for a change."""
 
     firing: bool = False
-    since: Optional[float] = None
-    value: Optional[float] = field(default=None)
+    since: float | None = None
+    value: float | None = field(default=None)
 
-    def update(self, rule: Rule, value: Optional[float], at: float) -> bool:
+    def update(self, rule: Rule, value: float | None, at: float) -> bool:
         """Take in a figure (None: not known, nothing changes); tell whether `firing` changed."""
         if value is None:
             return False
@@ -114,9 +114,9 @@ class Alerts:
     def __init__(
         self,
         client: RedisClient | Redis,
-        rules: Optional[Iterable[Rule]] = None,
+        rules: Iterable[Rule] | None = None,
         *,
-        notify: Optional[Iterable[Notify]] = None,
+        notify: Iterable[Notify] | None = None,
         interval: float = 15.0,
         timeout: float = 5.0,
     ) -> None:
@@ -131,8 +131,8 @@ class Alerts:
         self._interval = interval
         self._timeout = timeout
         self._states = {rule.name: _State() for rule in self.rules}
-        self._before: Optional[Sample] = None
-        self._task: Optional[asyncio.Task[None]] = None
+        self._before: Sample | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def firing(self) -> list[str]:
@@ -201,7 +201,7 @@ class Alerts:
         return changed
 
 
-def _measure(rule: Rule, before: Optional[Sample], now: Sample) -> Optional[float]:
+def _measure(rule: Rule, before: Sample | None, now: Sample) -> float | None:
     try:
         return rule.measure(before, now)
     except Exception:
@@ -218,7 +218,7 @@ async def _tell(notify: Notify, alert: Alert) -> None:
         logger.exception("Cannot pass on the alert %s", alert.rule)
 
 
-def log_alerts(log: Optional[logging.Logger] = None) -> Notify:
+def log_alerts(log: logging.Logger | None = None) -> Notify:
     """Return a function that logs alerts: critical as an error, the end of one as info."""
     target = log or logger
 
@@ -249,7 +249,7 @@ class Webhook:
         self,
         url: str,
         *,
-        headers: Optional[Mapping[str, str]] = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
         attempts: int = 3,
     ) -> None:

@@ -19,7 +19,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any
 
 from aiecs_redis.metrics import ClientMetrics, native_client
 
@@ -114,7 +114,7 @@ Metrics = Callable[[], tuple[bytes, str]]
 class _Routes:
     """Which path asks what; shared by the server and the ASGI app."""
 
-    def __init__(self, check: HealthCheck, metrics: Optional[Metrics]) -> None:
+    def __init__(self, check: HealthCheck, metrics: Metrics | None) -> None:
         self._check = check
         self._metrics = metrics
 
@@ -141,15 +141,15 @@ def _text(status: int, text: str) -> _Answer:
     return _Answer(status, "text/plain; charset=utf-8", f"{text}\n".encode())
 
 
-def _as_check(client: Union[HealthCheck, RedisClient, Redis], timeout: float) -> HealthCheck:
+def _as_check(client: HealthCheck | RedisClient | Redis, timeout: float) -> HealthCheck:
     return client if isinstance(client, HealthCheck) else HealthCheck(client, timeout)
 
 
 def health_app(
-    client: Union[HealthCheck, RedisClient, Redis],
+    client: HealthCheck | RedisClient | Redis,
     *,
     timeout: float = 1.0,
-    metrics: Optional[Metrics] = None,
+    metrics: Metrics | None = None,
 ) -> ASGIApp:
     """Return an ASGI application with /livez, /readyz and /healthz.
 
@@ -192,17 +192,17 @@ class HealthServer:
 
     def __init__(
         self,
-        client: Union[HealthCheck, RedisClient, Redis],
+        client: HealthCheck | RedisClient | Redis,
         host: str = "127.0.0.1",
         port: int = 8080,
         *,
         timeout: float = 1.0,
-        metrics: Optional[Metrics] = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._routes = _Routes(_as_check(client, timeout), metrics)
         self._host = host
         self.port = port
-        self._server: Optional[asyncio.AbstractServer] = None
+        self._server: asyncio.AbstractServer | None = None
 
     async def start(self) -> HealthServer:
         """Listen.

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
@@ -141,12 +141,12 @@ class CommandRecord:
     """
 
     name: str
-    key: Optional[str]
+    key: str | None
     commands: int
     seconds: float
     ended: float
     outcome: str
-    error: Optional[BaseException]
+    error: BaseException | None
 
     @property
     def started(self) -> float:
@@ -193,8 +193,8 @@ class ClientMetrics:
         self._client = client
         self._users = 0
         self._observers: list[Observer] = []
-        self._slow_seconds: Union[float, None] = None
-        self._slow_log: Union[logging.Logger, None] = None
+        self._slow_seconds: float | None = None
+        self._slow_log: logging.Logger | None = None
         self._slow: deque[CommandRecord] = deque(maxlen=128)
 
     @classmethod
@@ -272,7 +272,7 @@ class ClientMetrics:
             observer(record)
 
     def log_slow(
-        self, seconds: Optional[float], size: int = 128, log: Optional[logging.Logger] = None
+        self, seconds: float | None, size: int = 128, log: logging.Logger | None = None
     ) -> None:
         """Keep the last commands that took this long, and log each as a warning.
 

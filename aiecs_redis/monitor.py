@@ -10,7 +10,7 @@ keys. The others add what the client itself knows, from the native core; see
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from aiecs_redis.metrics import (
     ClientMetrics,
@@ -46,7 +46,7 @@ class RedisMonitor:
 
     def __init__(self, redis_client: RedisClient | Redis) -> None:
         self.redis_client: Any = redis_client
-        self._measured: Optional[ClientMetrics] = None
+        self._measured: ClientMetrics | None = None
 
     # -------------------------------------------------------------- the server
 
@@ -102,7 +102,7 @@ class RedisMonitor:
         except Exception as exc:
             return {"error": str(exc)}
 
-    async def get_hit_rate(self) -> Optional[float]:
+    async def get_hit_rate(self) -> float | None:
         """Return the part of key look-ups that found their key, 0 to 1; None without any.
 
         Counted by the server since its start (or CONFIG RESETSTAT).
@@ -149,7 +149,7 @@ class RedisMonitor:
         """
         return ClientMetrics.of(await native_client(self.redis_client)).pool()
 
-    async def log_slow(self, seconds: Optional[float], size: int = 128) -> None:
+    async def log_slow(self, seconds: float | None, size: int = 128) -> None:
         """Log and keep commands that took this long; see `ClientMetrics.log_slow`.
 
         Raises:

@@ -18,7 +18,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from aiecs_redis._extras import need
 from aiecs_redis._server_info import ServerInfo, read_info
@@ -93,18 +93,18 @@ class PrometheusExporter:
         self._server = server
         self._interval = interval
         self.registry = CollectorRegistry() if registry is None else registry
-        self._metrics: Optional[ClientMetrics] = None
-        self._info: Optional[ServerInfo] = None
-        self._up: Optional[bool] = None
-        self._task: Optional[asyncio.Task[None]] = None
-        self._http: Optional[HealthServer] = None
+        self._metrics: ClientMetrics | None = None
+        self._info: ServerInfo | None = None
+        self._up: bool | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._http: HealthServer | None = None
 
     @property
-    def port(self) -> Optional[int]:
+    def port(self) -> int | None:
         """The TCP port of /metrics, None when it is not served."""
         return self._http.port if self._http is not None else None
 
-    async def start(self, port: Optional[int] = None, host: str = "127.0.0.1") -> None:
+    async def start(self, port: int | None = None, host: str = "127.0.0.1") -> None:
         """Register with the registry, begin to count, and read INFO from time to time.
 
         Args:
@@ -251,7 +251,7 @@ class PrometheusExporter:
             counter.add_metric([self._name], getattr(pool, field))
             yield counter
 
-    def _server_families(self, up: bool, info: Optional[ServerInfo]) -> Iterator[Any]:
+    def _server_families(self, up: bool, info: ServerInfo | None) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         def gauge(name: str, text: str, value: float) -> Any:

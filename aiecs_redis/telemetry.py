@@ -12,7 +12,7 @@ Values never appear; keys only when asked for. A client that is not instrumented
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
@@ -76,7 +76,7 @@ class Telemetry:
 
         self._trace = trace
         self._keys = keys
-        self._source: Optional[ClientMetrics] = ClientMetrics.of(client)
+        self._source: ClientMetrics | None = ClientMetrics.of(client)
         self._common = _server_attributes(client)
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider) if spans else None
         self._duration: Any = None
