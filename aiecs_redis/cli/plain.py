@@ -1,0 +1,131 @@
+"""`ping` and `health`: they need no extra, and start fast."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from aiecs_redis import settings
+from aiecs_redis._server_info import ServerInfo, read_info
+from aiecs_redis.cli.connection import CONNECTION_HELP, connected, current, run
+
+__all__ = ["COMMANDS"]
+
+
+def _parser(name: str, text: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"aiecs-redis {name}",
+        description=text,
+        epilog=CONNECTION_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _emit(found: dict[str, Any], text: str) -> None:
+    print(json.dumps(found) if current().json else text, flush=True)
+
+
+# ------------------------------------------------------------------------ ping
+
+
+async def _ping(count: int, interval: float) -> int:
+    async with connected() as (client, where):
+        anything: Any = client
+        for n in range(count):
+            if n:
+                await asyncio.sleep(interval)
+            began = time.perf_counter()
+            await anything.ping()
+            millis = (time.perf_counter() - began) * 1000
+            _emit({"ok": True, "server": where, "ms": round(millis, 3)}, f"PONG {millis:.3f} ms")
+    return 0
+
+
+def ping(arguments: list[str]) -> int:
+    """Send PING; 0 if the server answers."""
+    parser = _parser("ping", "Send PING, and tell how long the answer takes.")
+    parser.add_argument("--count", "-c", type=int, default=1, help="how many (1)")
+    parser.add_argument("--interval", "-i", type=float, default=1.0, help="seconds between (1)")
+    options = parser.parse_args(arguments)
+    if options.count < 1:
+        parser.error("--count has to be 1 or more")
+    return run(lambda: _ping(options.count, options.interval))
+
+
+# ---------------------------------------------------------------------- health
+
+
+def _problems(info: ServerInfo, max_memory: float | None, max_latency: float | None) -> list[str]:
+    found = []
+    if info.number("loading"):
+        found.append("the server is loading its data")
+    ratio = info.memory_ratio
+    if max_memory is not None and ratio is not None and ratio > max_memory:
+        found.append(f"memory in use is {ratio:.1%} of maxmemory")
+    if max_latency is not None and info.latency * 1000 > max_latency:
+        found.append(f"PING took {info.latency * 1000:.1f} ms")
+    if info.text("role") == "slave" and info.text("master_link_status") != "up":
+        found.append("the replica has lost its master")
+    return found
+
+
+async def _health(max_memory: float | None, max_latency: float | None) -> int:
+    try:
+        async with connected() as (client, where):
+            info = await asyncio.wait_for(read_info(client), current().timeout)
+    except (RedisError, OSError, asyncio.TimeoutError) as exc:
+        reason = str(exc) or "the server did not answer in time"
+        where = settings.location(settings.load(current().config))
+        _emit({"status": "unhealthy", "server": where, "problems": [reason]}, reason)
+        return 1
+    problems = _problems(info, max_memory, max_latency)
+    found = {
+        "status": "unhealthy" if problems else "healthy",
+        "server": where,
+        "problems": problems,
+        "latency_ms": round(info.latency * 1000, 3),
+        "version": info.text("redis_version"),
+        "role": info.text("role"),
+        "used_memory": int(info.number("used_memory")),
+        "maxmemory": int(info.memory_limit),
+        "connected_clients": int(info.number("connected_clients")),
+        "uptime_in_seconds": int(info.number("uptime_in_seconds")),
+    }
+    memory = info.text("used_memory_human")
+    text = f"healthy: {where}, {info.latency * 1000:.2f} ms, {memory} in use"
+    _emit(found, "; ".join(problems) or text)
+    return 1 if problems else 0
+
+
+def health(arguments: list[str]) -> int:
+    """Tell whether the server is well; 0 for yes, 1 for no. Made for HEALTHCHECK."""
+    parser = _parser("health", "Tell whether the server is well: exit status 0, else 1.")
+    parser.add_argument(
+        "--max-memory",
+        type=float,
+        metavar="PART",
+        help="unwell above this part of maxmemory, such as 0.95",
+    )
+    parser.add_argument(
+        "--max-latency", type=float, metavar="MS", help="unwell when PING takes longer"
+    )
+    options = parser.parse_args(arguments)
+    return run(lambda: _health(options.max_memory, options.max_latency))
+
+
+COMMANDS = {"ping": ping, "health": health}
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run `arguments[0]`, one of `COMMANDS`."""
+    try:
+        return COMMANDS[arguments[0]](arguments[1:])
+    except SystemExit as exc:  # argparse has said what is wrong, or has shown its help
+        sys.stdout.flush()
+        return exc.code if isinstance(exc.code, int) else 2

@@ -1,0 +1,464 @@
+"""The command line, on a real server: most commands in this process, some as a program."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rich")
+pytest.importorskip("typer")
+
+from aiecs_redis.cli import main
+from aiecs_redis.testing import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def cli(environment, capsys):
+    """`cli("scan", "user:*")`: (exit status, standard output, standard error)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def ask(cli):
+    """The JSON of a command that is to succeed."""
+
+    def call(*arguments):
+        status, out, err = cli(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    return call
+
+
+@pytest.fixture
+def full(admin):
+    """Some keys of every kind."""
+    for n in range(120):
+        admin.set(f"user:{n}:name", "x" * (10 + n), ex=600 if n % 2 else None)
+    admin.hset("task:1", mapping={"status": "running", "progress": 5})
+    admin.rpush("queue", *range(50))
+    admin.zadd("scores", {"a": 1, "b": 2})
+    admin.sadd("li[b]st", "a")
+    admin.set(b"bin\xff\n:1", "x")
+    return admin
+
+
+# --------------------------------------------------------------- ping and health
+
+
+def test_ping(cli, ask):
+    status, out, _ = cli("ping")
+    assert (status, out[:5]) == (0, "PONG ")
+    status, out, _ = cli("ping", "-c", "3", "-i", "0.01", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["ok"] for line in lines] == [True] * 3
+
+
+def test_health(cli, ask, server):
+    found = ask("health")
+    assert found["status"] == "healthy"
+    assert found["server"].endswith(f":{server.kwargs['port']}/{server.kwargs['db']}")
+    assert found["used_memory"] > 100_000
+    status, out, _ = cli("health", "--max-latency", "0")
+    assert status == 1
+    assert out.startswith("PING took")
+
+
+def test_health_of_a_server_that_is_away(cli):
+    began = time.monotonic()
+    status, out, _ = cli("health", "--port", free_port(), "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert found["status"] == "unhealthy"
+    assert "refused" in found["problems"][0]
+    status, _, err = cli("ping", "--port", free_port())
+    assert status == 1
+    assert err.startswith("aiecs-redis: ")
+    assert err.count("\n") == 1
+    assert time.monotonic() - began < 60
+
+
+def test_health_of_a_server_that_hangs(cli, start_server):
+    server = start_server()
+    server.pause()
+    status, out, _ = cli("health", "--port", server.port, "--timeout", "0.2")
+    assert status == 1
+    assert "Timeout" in out or "in time" in out
+    server.resume()
+
+
+def test_health_above_max_memory(cli, start_server):
+    server = start_server(config={"maxmemory": "3mb", "maxmemory-policy": "allkeys-lru"})
+    with server.connect() as admin:
+        for n in range(60):
+            admin.set(n, "x" * 100_000)
+    status, out, _ = cli("health", "--port", server.port, "--db", 0, "--max-memory", "0.8")
+    assert status == 1
+    assert out.startswith("memory in use is ")
+
+
+def test_a_password_is_never_shown(cli, start_server, environment):
+    server = start_server(requirepass="s3cret")
+    environment.setenv("REDIS_PASSWORD", "wr0ng")
+    status, out, err = cli("ping", "--port", server.port)
+    assert status == 1
+    environment.setenv("REDIS_PASSWORD", "s3cret")
+    assert cli("ping", "--port", server.port)[0] == 0
+    status, out2, err2 = cli("ping", "--url", "redis://:wr0ng@127.0.0.1:x")
+    assert status == 2
+    assert not any(word in out + err + out2 + err2 for word in ("wr0ng", "s3cret"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ping", "--port", "x"), "port='x'"),
+        (("ping", "--port"), "--port"),
+        (("ping", "--timeout", "0"), "--timeout=0"),
+        (("ping", "--nonsense"), "--nonsense"),
+        (("nonsense",), "nonsense"),
+        (("delete",), "pattern"),
+        (("scan", "--limit", "x"), "limit"),
+    ],
+)
+def test_what_is_asked_wrongly(cli, arguments, said):
+    status, out, err = cli(*arguments)
+    assert status == 2
+    assert said in err.lower()
+    assert "Traceback" not in out + err
+
+
+def test_connection_options_stand_anywhere(cli, server):
+    port = server.kwargs["port"]
+    for arguments in (("--port", port, "ping"), ("ping", f"--port={port}")):
+        assert cli(*arguments)[0] == 0
+    assert cli("scan", "--", "--json")[0] == 0  # a pattern, not an option
+
+
+def test_ping_and_health_need_no_extra(environment):
+    blocked = "import sys; sys.modules.update(typer=None, rich=None); "
+    program = blocked + "from aiecs_redis.cli import main; sys.exit(main())"
+
+    def run(*arguments):
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    assert run("ping").stdout.startswith("PONG")
+    assert run("health").returncode == 0
+    done = run("info")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("pip install 'aiecs-redis[cli]'")
+
+
+# --------------------------------------------------------------------- showing
+
+
+def test_info(cli, ask):
+    assert ask("info")["memory"]["used_memory"] > 0
+    status, out, _ = cli("info", "clients")
+    assert status == 0
+    assert out.splitlines()[0].rstrip() == "Clients"
+    assert "connected_clients" in out
+    status, _, err = cli("info", "nonsense")
+    assert status == 2
+    assert "keyspace" in err
+
+
+def test_top(cli, ask, full):
+    found = ask("top", "--count", "1", "--interval", "0.1")
+    assert found["ops_per_second"] > 0
+    assert found["keys"]
+    assert "INFO" in found["commands"]
+    status, out, _ = cli("top", "-c", "2", "-i", "0.1")
+    assert status == 0
+    assert out.count("calls/s") == 2
+
+
+def test_latency(cli, ask):
+    found = ask("latency", "-c", "20", "-i", "0")
+    assert found["count"] == 20
+    assert 0 < found["ms"]["fastest"] <= found["ms"]["median"] <= found["ms"]["slowest"]
+    status, out, _ = cli("latency", "-c", "20", "-i", "0")
+    assert status == 0
+    assert "99 %" in out
+
+
+def test_slowlog(cli, ask, admin, start_server):
+    server = start_server(config={"slowlog-log-slower-than": 0})
+    with server.connect() as other:
+        other.set("slow:key", b"\xff")
+    at = ("--port", server.port, "--db", "0")
+    found = ask("slowlog", *at)
+    assert found["slower_than_microseconds"] == 0
+    assert any(entry["command"].startswith("SET slow:key") for entry in found["entries"])
+    _status, out, _ = cli("slowlog", *at, "--reset")
+    assert "SET slow:key" in out
+    assert "SET slow:key" not in cli("slowlog", *at)[1]
+
+
+def test_bigkeys(cli, ask, full):
+    found = ask("bigkeys", "-c", "3")
+    assert len(found["keys"]) == 3
+    sizes = [key["memory"] for key in found["keys"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert found["seen"] == full.dbsize()
+    assert found["bytes"] >= sum(sizes)
+    queue = ask("bigkeys", "queue")["keys"][0]
+    assert (queue["kind"], queue["length"]) == ("list", 50)
+    _status, out, _ = cli("bigkeys", "li*")
+    assert "li[b]st" in out
+
+
+def test_memory_by_prefix(cli, ask, full):
+    found = {one["prefix"]: one for one in ask("memory", "prefixes")}
+    assert found["user:*"]["keys"] == 120
+    assert found["user:*"]["without_expiry"] == 60
+    assert found["queue"]["keys"] == 1
+    assert found["user:*"]["bytes"] > found["task:*"]["bytes"]
+    deeper = {one["prefix"] for one in ask("memory", "prefixes", "user:*", "--depth", "2")}
+    assert "user:7:*" in deeper
+    estimated = ask("memory", "prefixes", "user:*", "--every", "10")[0]
+    assert 100 <= estimated["keys"] <= 140
+    _status, out, _ = cli("memory", "prefixes")
+    assert "user:*" in out
+
+
+def test_memory_usage_and_purge(cli, ask):
+    assert ask("memory", "usage")["used_memory"] > 0
+    assert "policy" in cli("memory", "usage")[1]
+    assert ask("memory", "purge")["rss_after"] > 0
+    assert cli("memory", "purge")[1].startswith("Resident memory: ")
+
+
+# --------------------------------------------------------------- scan and delete
+
+
+def test_scan(cli, full):
+    status, out, _ = cli("scan", "user:*")
+    assert status == 0
+    assert sorted(out.split()) == sorted(f"user:{n}:name" for n in range(120))
+    assert len(cli("scan", "user:*", "--limit", "7")[1].split()) == 7
+    assert cli("scan", "--type", "list")[1] == "queue\n"
+    assert "\\xff" in cli("scan", "bin*")[1]
+    assert cli("scan", "nothing*") == (0, "", "")
+    _, out, _ = cli("scan", "task:*", "--json")
+    assert json.loads(out) == "task:1"
+
+
+def test_delete_asks_first(cli, full, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    status, _, _err = cli("delete", "user:*")
+    assert status == 1
+    assert full.exists("user:1:name")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, _ = cli("delete", "user:1*", "--batch", "7")
+    assert (status, out.strip()) == (0, "Deleted 31 keys.")
+
+
+def test_delete(cli, ask, full):
+    before = full.dbsize()
+    found = ask("delete", "user:*", "--dry-run")
+    assert (found["matching"], found["deleted"], len(found["examples"])) == (120, 0, 5)
+    assert found["estimated_bytes"] > 1000
+    status, out, _ = cli("delete", "user:*", "-n")
+    assert out.startswith("Would delete 120 keys, about ")
+    status, _, err = cli("delete", "user:*", "--json")
+    assert status == 2
+    assert "--yes" in err
+    assert full.dbsize() == before
+    found = ask("delete", "user:*", "--yes", "--batch", "50")
+    assert found["deleted"] == 120
+    assert full.dbsize() == before - 120
+    assert cli("delete", "bin*", "-y")[1] == "Deleted 1 keys.\n"
+    assert cli("delete", "user:*", "-y")[1] == "No key matches user:*.\n"
+    assert ask("delete", "*", "--type", "list", "--yes")["deleted"] == 1
+
+
+# ------------------------------------------------------------------- listening
+
+
+@contextlib.contextmanager
+def repeating(call):
+    """Do something every 20 ms in a thread, until the block ends."""
+    stopped = threading.Event()
+
+    def body():
+        while not stopped.wait(0.02):
+            call()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    yield
+    stopped.set()
+    thread.join()
+
+
+def test_monitor(cli, admin):
+    with repeating(lambda: admin.set("watched", "1")):
+        status, out, _ = cli("monitor", "--count", "2", "--contains", "watched", "--json")
+    assert status == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["command"] for line in lines] == ["SET watched 1"] * 2
+
+
+def test_pubsub_and_publish(cli, ask, admin):
+    with repeating(lambda: admin.publish("news:today", "hello")):
+        _status, out, _ = cli("pubsub", "news:*", "--count", "2", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["channel"], line["data"]) for line in lines] == [("news:today", "hello")] * 2
+    assert ask("publish", "nobody", "hello") == {"receivers": 0}
+    pubsub = admin.pubsub()
+    pubsub.subscribe("somebody")
+    pubsub.get_message(timeout=5)
+    assert cli("publish", "somebody", "hi")[1] == "Received by 1.\n"
+    pubsub.close()
+
+
+# --------------------------------------------------------------- bench and doctor
+
+
+def test_bench(cli, ask, admin, tmp_path):
+    picture = tmp_path / "bench.svg"
+    short = ("--seconds", "0.02", "--rounds", "1", "--tasks", "4")
+    found = ask("bench", *short, "--svg", picture)
+    assert [one["name"] for one in found["results"]] == [
+        "GET, one task",
+        "GET, 4 tasks",
+        "SET, 4 tasks",
+        "pipelines of 100 GET",
+    ]
+    assert all(one["ours"] > 0 and one["theirs"] > 0 for one in found["results"])
+    root = ElementTree.fromstring(picture.read_text())
+    assert len(root.findall("{*}rect")) == 1 + 2 + 4 * 2
+    assert admin.dbsize() == 0
+    status, out, _ = cli("bench", *short)
+    assert status == 0
+    assert out.count("times") == 4
+
+
+def doctor(cli, *arguments):
+    status, out, _ = cli("doctor", "--json", *arguments)
+    return status, {finding["check"]: finding for finding in json.loads(out)}
+
+
+def test_doctor(cli, start_server, environment):
+    server = start_server()
+    at = ("--port", server.port, "--db", "0")
+    status, found = doctor(cli, *at)
+    assert status == 0
+    assert found["maxmemory"]["level"] == "warn"
+    assert "CONFIG SET maxmemory" in found["maxmemory"]["remedy"]
+    assert found["events"]["level"] == "note"
+    assert found["server"]["level"] == "ok"
+    assert doctor(cli, *at, "--strict")[0] == 1
+    with server.connect() as admin:
+        admin.config_set("maxmemory", "100mb")
+        admin.config_set("notify-keyspace-events", "Ex")
+    status, found = doctor(cli, *at)
+    assert "maxmemory" not in found
+    assert found["eviction"]["level"] == "warn"
+    assert found["events"]["level"] == "ok"
+    with server.connect() as admin:
+        admin.config_set("maxmemory", "1mb")
+    status, found = doctor(cli, *at)
+    assert (status, found["memory"]["level"]) == (1, "bad")
+    status, out, _ = cli("doctor", *at)
+    assert out.startswith("bad ")
+
+
+def test_doctor_and_tls(cli, start_server):
+    server = start_server(tls=True, requirepass="s3cret")
+    ca = server.certificates.certificate("ca")
+    url = f"rediss://:s3cret@127.0.0.1:{server.port}/0"
+    status, found = doctor(cli, "--url", url, "--ca", ca)
+    assert found["tls"]["level"] == "ok"
+    assert found["password"]["level"] == "ok"
+    status, found = doctor(cli, "--url", f"{url}?ssl_cert_reqs=none&ssl_check_hostname=false")
+    assert (status, found["tls"]["level"]) == (1, "bad")
+
+
+def test_alerts(cli, ask, start_server):
+    assert cli("alerts", "--prometheus")[1].startswith("groups:\n")
+    server = start_server(config={"maxmemory": "4mb", "maxmemory-policy": "allkeys-lru"})
+    at = ("--port", server.port, "--db", "0")
+    assert cli("alerts", *at)[:2] == (0, "No alert.\n")
+    with server.connect() as admin:
+        for n in range(100):
+            admin.set(n, "x" * 100_000)
+    status, out, _ = cli("alerts", *at, "--json")
+    assert status == 1
+    assert "memory" in [alert["rule"] for alert in json.loads(out)]
+
+
+# ------------------------------------------------------------------ as a program
+
+
+def program(*arguments, **options):
+    command = [sys.executable, "-m", "aiecs_redis", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_ctrl_c_ends_top(environment):
+    process = program("top", "-i", "0.1", "--json")
+    assert json.loads(process.stdout.readline())["ops_per_second"] >= 0
+    process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    assert process.wait(20) == 130
+
+
+def test_a_reader_that_leaves(environment, full):
+    process = program("scan", "--json", stderr=subprocess.PIPE)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(20) in (0, 1)
+    assert "Traceback" not in error
+
+
+def test_top_in_a_terminal(environment, full):
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aiecs_redis", "top", "-i", "0.1"],
+        cwd=ROOT,
+        stdout=slave,
+        stderr=slave,
+        stdin=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
+    )
+    os.close(slave)
+    seen = b""
+    while b"calls/s" not in seen:
+        seen += os.read(master, 65536)
+    assert b"hit rate" in seen
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):
+        while os.read(master, 65536):
+            pass
+    assert process.wait(20) == 130
+    os.close(master)
+
+
+def test_main_leaves_no_loop_behind(cli):
+    assert cli("ping")[0] == 0
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
