@@ -1,8 +1,8 @@
 """The command line: `aiecs-redis ...`, or `python -m aiecs_redis ...`.
 
-`main()` takes the connection's options out of the arguments, wherever they stand. `ping` and
-`health` need nothing but this package, so that a container's HEALTHCHECK works without the extra;
-the other commands are made with Typer and Rich (extra `cli`).
+`main()` takes the connection's options out of the arguments, wherever they stand. `ping`,
+`health` and `serve` need nothing but this package, so that a container works without the extra; the
+other commands are made with Typer and Rich (extra `cli`).
 
 Exit status: 0 for yes and done, 1 for no and failed, 2 for what was asked wrongly, 130 for Ctrl-C.
 """

@@ -72,6 +72,12 @@ def health(context: typer.Context) -> None:
     raise typer.Exit(plain.run_command(["health", *context.args]))
 
 
+@app.command(context_settings=_PASS_ON)
+def serve(context: typer.Context) -> None:
+    """Answer probes, export metrics and log alerts until SIGTERM: a container's start command."""
+    raise typer.Exit(plain.run_command(["serve", *context.args]))
+
+
 app.command()(server.info)
 app.command()(top.top)
 app.command()(latency.latency)

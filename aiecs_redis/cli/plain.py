@@ -1,4 +1,4 @@
-"""`ping` and `health`: they need no extra, and start fast."""
+"""`ping`, `health` and `serve`: they need no extra, and start fast."""
 
 from __future__ import annotations
 
@@ -119,7 +119,14 @@ def health(arguments: list[str]) -> int:
     return run(lambda: _health(options.max_memory, options.max_latency))
 
 
-COMMANDS = {"ping": ping, "health": health}
+def serve(arguments: list[str]) -> int:
+    """Answer probes, export metrics and log alerts until SIGTERM."""
+    from aiecs_redis.cli import serve as module
+
+    return module.serve(arguments)
+
+
+COMMANDS = {"ping": ping, "health": health, "serve": serve}
 
 
 def run_command(arguments: list[str]) -> int:
