@@ -1,0 +1,1 @@
+"""A small web service on Redis: sessions, cache, lock, background tasks and live events."""

@@ -1,0 +1,224 @@
+"""The web service: python -m uvicorn examples.service.app:app  (extra `examples`).
+
+POST   /login            {"user_id": "ann"} -> {"token": ...}
+GET    /me               who am I (Authorization: Bearer <token>)
+POST   /logout
+GET    /users/{user_id}  from the cache, else from the database
+PUT    /users/{user_id}  changes the database, and forgets the cached one
+POST   /tasks            {"name": "report"}; 409 while another one of yours is running
+GET    /tasks/{task_id}
+WS     /events?token=    progress of your tasks, whichever process runs them
+GET    /health/readyz, /health/livez, /health/metrics
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, WebSocket
+from pydantic import BaseModel
+from starlette.websockets import WebSocketDisconnect
+
+from aiecs_redis import (
+    RedisClient,
+    close_redis_client,
+    get_redis_client,
+    initialize_redis_client,
+)
+from aiecs_redis.health import health_app
+from examples.service.jobs import Busy, Jobs
+from examples.service.stores import CacheManager, EventBus, Session, SessionStore
+
+
+class Database:
+    """Stands for the real one; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, dict[str, Any]] = {"ann": {"name": "Ann"}, "bob": {"name": "Bob"}}
+        self.queries = 0
+
+    async def get_user(self, user_id: str) -> dict[str, Any] | None:
+        self.queries += 1
+        await asyncio.sleep(0.05)
+        return self.users.get(user_id)
+
+
+@dataclass
+class Parts:
+    """What the service is made of, while it runs."""
+
+    client: RedisClient
+    sessions: SessionStore
+    cache: CacheManager
+    events: EventBus
+    jobs: Jobs
+    database: Database
+
+
+@contextlib.asynccontextmanager
+async def exporting(client: RedisClient) -> AsyncIterator[Any]:
+    """What answers /health/metrics; None without the extra `prometheus`."""
+    if importlib.util.find_spec("prometheus_client") is None:
+        yield None
+        return
+    from aiecs_redis.prometheus import PrometheusExporter
+
+    async with PrometheusExporter(client, name="service") as exporter:
+        yield exporter.render
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await initialize_redis_client()
+    try:
+        client = await get_redis_client()
+        events = EventBus(client)
+        await events.start()
+        jobs = Jobs(client, events)
+        app.state.parts = Parts(
+            client, SessionStore(client), CacheManager(client), events, jobs, Database()
+        )
+        try:
+            async with exporting(client) as metrics:
+                app.mount("/health", health_app(client, metrics=metrics))
+                yield
+        finally:
+            await jobs.stop()
+            await events.stop()
+    finally:
+        await close_redis_client()
+
+
+app = FastAPI(title="aiecs_redis example", lifespan=lifespan)
+
+
+# ----------------------------------------------------------------- dependencies
+
+
+def parts(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+def token(authorization: str = Header(default="")) -> str:
+    scheme, _, found = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not found:
+        raise HTTPException(401, "Authorization: Bearer <token> is missing")
+    return found
+
+
+async def session(found: str = Depends(token), its: Parts = Depends(parts)) -> Session:
+    known = await its.sessions.get(found)
+    if known is None:
+        raise HTTPException(401, "the session has ended")
+    return known
+
+
+# ---------------------------------------------------------------------- sessions
+
+
+class Login(BaseModel):
+    user_id: str
+
+
+@app.post("/login")
+async def login(body: Login, its: Parts = Depends(parts)) -> dict[str, str]:
+    if await its.database.get_user(body.user_id) is None:
+        raise HTTPException(403, "no such user")
+    made = await its.sessions.create(body.user_id, {"role": "user"})
+    return {"token": made.session_id}
+
+
+@app.get("/me")
+async def me(known: Session = Depends(session)) -> dict[str, Any]:
+    return {"user_id": known.user_id, "created_at": known.created_at, **known.data}
+
+
+@app.post("/logout")
+async def logout(found: str = Depends(token), its: Parts = Depends(parts)) -> dict[str, bool]:
+    return {"ended": await its.sessions.delete(found)}
+
+
+# ------------------------------------------------------------------------- cache
+
+
+class User(BaseModel):
+    name: str
+
+
+@app.get("/users/{user_id}")
+async def user(user_id: str, its: Parts = Depends(parts)) -> dict[str, Any]:
+    found = await its.cache.get(f"user:{user_id}", loader=lambda: its.database.get_user(user_id))
+    if found is None:
+        raise HTTPException(404, "no such user")
+    return {**found, "queries": its.database.queries}
+
+
+@app.put("/users/{user_id}")
+async def change_user(user_id: str, body: User, its: Parts = Depends(parts)) -> dict[str, str]:
+    its.database.users[user_id] = {"name": body.name}
+    await its.cache.delete(f"user:{user_id}")
+    return {"name": body.name}
+
+
+# ------------------------------------------------------------------ tasks, events
+
+
+class Task(BaseModel):
+    name: str
+
+
+@app.post("/tasks", status_code=202)
+async def start_task(
+    body: Task, known: Session = Depends(session), its: Parts = Depends(parts)
+) -> dict[str, str]:
+    try:
+        return {"task_id": await its.jobs.start(known.user_id, body.name)}
+    except Busy:
+        raise HTTPException(409, "your task before is still running") from None
+
+
+@app.get("/tasks/{task_id}")
+async def task_status(
+    task_id: str, known: Session = Depends(session), its: Parts = Depends(parts)
+) -> dict[str, str]:
+    found = await its.jobs.status(task_id)
+    if found.get("user_id") != known.user_id:
+        raise HTTPException(404, "no such task")
+    return found
+
+
+@app.websocket("/events")
+async def events(socket: WebSocket, token: str = "") -> None:
+    its: Parts = socket.app.state.parts
+    known = await its.sessions.get(token)
+    if known is None:
+        await socket.close(4401, "the session has ended")
+        return
+    async with its.events.listen(known.user_id) as queue:
+        await socket.accept()
+        # A peer that leaves is seen by reading only.
+        gone = asyncio.create_task(_until_gone(socket))
+        try:
+            while not gone.done():
+                event = asyncio.create_task(queue.get())
+                await asyncio.wait({event, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if event.done():
+                    await socket.send_text(event.result())
+                else:
+                    event.cancel()
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # it left while we were sending
+        finally:
+            gone.cancel()
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await socket.receive_text()
