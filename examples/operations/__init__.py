@@ -1,0 +1,1 @@
+"""Watching over Redis. Run one with `python -m examples.operations.monitoring` and so on."""
