@@ -1,0 +1,69 @@
+"""The pages about operations: their Python runs on a real server, their tables are complete."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = ["monitoring.md", "alerts.md", "command-line.md", "deployment.md"]
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", ["monitoring.md", "alerts.md"])
+async def test_python_of_a_page_runs(page, client, capsys):
+    pytest.importorskip("prometheus_client")
+    pytest.importorskip("opentelemetry.trace")
+    names = {"redis_client": client}
+    found = blocks(page)
+    assert found
+    for block in found:
+        code = compile(block, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, names)
+        if inspect.iscoroutine(result):
+            await result
+
+
+def test_every_command_is_in_the_page():
+    pytest.importorskip("rich")
+    typer = pytest.importorskip("typer")
+    from aiecs_redis.cli.app import app
+
+    text = (DOCS / "command-line.md").read_text()
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        for inner in getattr(command, "commands", {}):
+            assert f"{name} {inner}" in text
+        assert re.search(rf"`{name}[` ]", text), name
+    for option in set(re.findall(r"--[a-z]+(?:-[a-z]+)*", text)) - {"--password"}:
+        sources = [path.read_text() for path in (ROOT / "aiecs_redis" / "cli").glob("*.py")]
+        assert any(f'"{option}"' in source for source in sources), option
+
+
+async def test_every_metric_of_the_page_is_exported(client):
+    pytest.importorskip("prometheus_client")
+    from aiecs_redis.prometheus import PrometheusExporter
+
+    text = (DOCS / "monitoring.md").read_text()
+    named = set(re.findall(r"`((?:aiecs_)?redis_[a-z_]+)`", text)) - {"aiecs_redis", "redis_"}
+    async with PrometheusExporter(client) as exporter:
+        await client.set("a", 1)
+        await exporter.refresh()
+        exported = exporter.render()[0].decode()
+    for name in named:
+        assert re.search(rf"^{name}", exported, re.M), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_a_page_exist(page):
+    text = (DOCS / page).read_text()
+    for name in re.findall(r"`((?:deploy|examples|tests|docs)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"\]\(([\w.-]+)\)", text):
+        assert (DOCS / name).exists(), name
