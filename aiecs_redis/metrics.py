@@ -10,8 +10,8 @@ Off, which it is until `start()` or an observer is added, a command pays for two
 counting is done in C, and only observers run Python code. A latency is the time from the start of
 a command to its result, as its caller sees it: with waiting for a connection, sending and
 repeating. A pipeline is one entry, PIPELINE; its commands are counted (`pipelined`) without a
-latency of their own. Commands that take redis-py's way (pub/sub, WATCH,
-`single_connection_client`) are not counted.
+latency of their own. What has a connection to itself (subscriptions, MONITOR,
+transactions under WATCH, `single_connection_client`) is not counted.
 """
 
 from __future__ import annotations
@@ -246,7 +246,8 @@ class ClientMetrics:
 
     def pool(self) -> PoolMetrics:
         """Return the state of the connections; available whether commands are counted or not."""
-        return PoolMetrics(**self._client._native_stats())
+        transport = self._client._native_transport
+        return PoolMetrics(**transport.stats()) if transport is not None else PoolMetrics()
 
     # --------------------------------------------------------- single commands
 
