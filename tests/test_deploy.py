@@ -169,7 +169,9 @@ def test_a_real_server_takes_the_options_of_the_compose_file(start_server):
 def test_cluster(start_server):
     """The script of the cluster profile makes one of three real nodes; twice does no harm."""
     config = {"cluster-enabled": True, "cluster-node-timeout": 5000, "masterauth": "s3cret"}
-    nodes = [start_server(requirepass="s3cret", config=config) for _ in range(3)]
+    # Nodes talk to each other on a second port, 10,000 above the first.
+    ports = (next(p for p in iter(free_port, None) if p < 55_000) for _ in range(3))
+    nodes = [start_server(requirepass="s3cret", config=config, port=port) for port in ports]
     environment = {
         **os.environ,
         "REDISCLI_AUTH": "s3cret",
