@@ -38,6 +38,8 @@ KINDS = [
     "guarded",
     "encoding",
     "parsing",
+    "measured",
+    "observed_clients",
 ]
 
 
@@ -105,7 +107,7 @@ def test_exit_with_commands_in_flight(isolated, mode, status, output):
         assert trouble not in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["encode", "parse", "start"])
+@pytest.mark.parametrize("kind", ["encode", "parse", "start", "observe", "count"])
 def test_failing_allocations(isolated, kind):
     pytest.importorskip("_testcapi")
     done = isolated("no_memory.py", kind, options=["-X", "faulthandler"])

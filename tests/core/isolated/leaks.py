@@ -240,6 +240,31 @@ async def parsing(client):
                 reader.gets()
 
 
+async def measured(client):
+    """Counters with both callbacks, turned on and off, errors and pipelines included."""
+    client._native_observe(True, lambda record: None, lambda record: 1 / 0, 10.0)
+    for n in range(BATCH):
+        await client.get("key")
+        await quietly(client.execute_command(f"no such {n % 10}", b"x"))
+    await quietly(asyncio.wait_for(client.blpop("empty", timeout=1), 0.001))
+    pipe = client.pipeline()
+    pipe.get("key").hget("key", "field")
+    await pipe.execute(raise_on_error=False)
+    for name, figures in client._native_metrics().items():
+        assert figures[0] or figures[4], name
+    client._native_observe(False, None, None, 0.0)
+    await client.get("key")
+
+
+async def observed_clients(client):
+    """A cycle through the client's own callback."""
+    for _ in range(BATCH // 10):
+        other = aiecs_redis.Redis(port=port)
+        other._native_observe(True, lambda record, other=other: None, None, 0.0)
+        await other.get("key")
+        await other.aclose()
+
+
 async def main() -> None:
     work = globals()[kind]
     options = {"decode_responses": kind == "undecodable"}

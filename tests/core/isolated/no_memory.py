@@ -55,6 +55,8 @@ async def started():
     """Making and starting commands; what did start gets its reply."""
     async with aiecs_redis.Redis(port=port) as client:
         await client.set("key", "value")
+        if kind == "observe":
+            client._native_observe(True, lambda record: None, None, 0.0)
         for way in (asyncio.ensure_future, asyncio.create_task):
             futures, failed = [], 0
             for number in range(60):
@@ -72,10 +74,39 @@ async def started():
         assert await client.get("key") == b"value"
 
 
+async def counted():
+    """Counting and reading under failing allocations: MemoryError, and a command never fails."""
+    async with aiecs_redis.Redis(port=port) as client:
+        await client.set("key", "value")
+        for number in range(60):
+            client._native_observe(True, None, None, 0.0)
+            command = client.execute_command("geT", "key")
+            future = asyncio.ensure_future(command)
+            await asyncio.sleep(0)  # it is started
+            _testcapi.set_nomemory(number, number + 1)
+            try:
+                future.cancel()  # its end is counted here
+            finally:
+                _testcapi.remove_mem_hooks()
+            assert future.cancelled()
+            assert await client.get("key") == b"value"
+            _testcapi.set_nomemory(number, number + 1)
+            try:
+                client._native_metrics()
+            except MemoryError:
+                pass
+            finally:
+                _testcapi.remove_mem_hooks()
+            assert client._native_metrics()["GET"][0] >= 1
+            client._native_observe(False, None, None, 0.0)
+
+
 if kind == "encode":
     failing(encoded, encoded())
 elif kind == "parse":
     failing(parsed, parsed())
+elif kind == "count":
+    asyncio.run(counted())
 else:
     warnings.simplefilter("ignore")  # a Task that could not be made leaves its coroutine
     asyncio.run(started())
