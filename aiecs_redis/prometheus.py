@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from aiecs_redis._extras import need
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["BOUNDS", "PrometheusExporter"]
 
 logger = logging.getLogger(__name__)
+
+Figures = Callable[[], Any]  # gives a mapping or a dataclass with numbers
 
 BOUNDS = tuple(2**n / 1e6 for n in range(5, 24))
 """Upper bounds of the exported histogram, 32 microseconds to 8.4 seconds: bounds of the core's."""
@@ -98,6 +102,22 @@ class PrometheusExporter:
         self._up: bool | None = None
         self._task: asyncio.Task[None] | None = None
         self._http: HealthServer | None = None
+        self._watched: dict[str, Figures] = {}
+
+    def watch(self, name: str, figures: Figures) -> None:
+        """Export figures of something else too, a cache's statistics for example.
+
+        Args:
+            name: the gauges are called `aiecs_redis_{name}_{field}`.
+            figures: called when Prometheus asks; gives a mapping or a dataclass, of which the
+                numbers are taken.
+
+        Raises:
+            ValueError: the name holds something else than letters, digits and `_`.
+        """
+        if not re.fullmatch(r"[a-zA-Z0-9_]+", name):
+            raise ValueError(f"name={name!r}: letters, digits and _ make a metric's name")
+        self._watched[name] = figures
 
     @property
     def port(self) -> int | None:
@@ -197,6 +217,20 @@ class PrometheusExporter:
             yield from self._pool(self._metrics)
         if self._up is not None:
             yield from self._server_families(self._up, self._info)
+        for name, figures in self._watched.items():
+            yield from self._figures(name, figures())
+
+    def _figures(self, name: str, found: Any) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        values = dataclasses.asdict(found) if dataclasses.is_dataclass(found) else found
+        for field, value in values.items():
+            if isinstance(value, (int, float)):
+                gauge = GaugeMetricFamily(
+                    f"aiecs_redis_{name}_{field}", f"{field} of {name}.", labels=["client"]
+                )
+                gauge.add_metric([self._name], value)
+                yield gauge
 
     def _commands(self, commands: dict[str, CommandMetrics]) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily

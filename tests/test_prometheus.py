@@ -1,6 +1,7 @@
 """The Prometheus exporter, scraped over HTTP."""
 
 import asyncio
+import dataclasses
 import urllib.request
 
 import pytest
@@ -94,6 +95,26 @@ async def test_a_server_that_goes_away(start_server):
     finally:
         await exporter.stop()
         await client.close()
+
+
+@dataclasses.dataclass
+class CacheFigures:
+    hits: int = 0
+    name: str = "no number"
+
+
+async def test_figures_of_something_else(client):
+    figures = CacheFigures()
+    async with PrometheusExporter(client, server=False) as exporter:
+        exporter.watch("cache", lambda: figures)
+        exporter.watch("queue", lambda: {"length": 2.5})
+        figures.hits = 7
+        text = exporter.render()[0].decode()
+        assert 'aiecs_redis_cache_hits{client="default"} 7.0' in text
+        assert 'aiecs_redis_queue_length{client="default"} 2.5' in text
+        assert "cache_name" not in text
+        with pytest.raises(ValueError, match="name='a b'"):
+            exporter.watch("a b", dict)
 
 
 async def test_starting_twice(client):
