@@ -21,7 +21,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class PoolMetrics:
 
     Attributes:
         connections: open or being opened.
+        lent: besides these, connections in one user's hands: subscriptions, WATCH, MONITOR.
         inflight: commands sent, or about to be, and not answered.
         waiting: commands that wait for a connection or for room in it.
         pending_bytes: bytes not yet taken by the network.
@@ -117,12 +118,16 @@ class PoolMetrics:
     """
 
     connections: int = 0
+    lent: int = 0
     inflight: int = 0
     waiting: int = 0
     pending_bytes: int = 0
     connects: int = 0
     reconnects: int = 0
     protocol: int = 0
+
+
+_POOL_FIELDS = tuple(field.name for field in fields(PoolMetrics))
 
 
 @dataclass(frozen=True)
@@ -247,7 +252,8 @@ class ClientMetrics:
     def pool(self) -> PoolMetrics:
         """Return the state of the connections; available whether commands are counted or not."""
         transport = self._client._native_transport
-        return PoolMetrics(**transport.stats()) if transport is not None else PoolMetrics()
+        found = transport.stats() if transport is not None else {}
+        return PoolMetrics(**{name: found[name] for name in _POOL_FIELDS if name in found})
 
     # --------------------------------------------------------- single commands
 

@@ -223,7 +223,8 @@ class PrometheusExporter:
     def _figures(self, name: str, found: Any) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        values = dataclasses.asdict(found) if dataclasses.is_dataclass(found) else found
+        record = dataclasses.is_dataclass(found) and not isinstance(found, type)
+        values = dataclasses.asdict(found) if record else found
         for field, value in values.items():
             if isinstance(value, (int, float)):
                 gauge = GaugeMetricFamily(
@@ -270,6 +271,7 @@ class PrometheusExporter:
         pool = metrics.pool()
         for field, text in (
             ("connections", "Connections open or being opened."),
+            ("lent", "Connections in one user's hands: subscriptions, WATCH, MONITOR."),
             ("inflight", "Commands sent and not answered."),
             ("waiting", "Commands that wait for a connection or for room in it."),
             ("pending_bytes", "Bytes not yet taken by the network."),
