@@ -19,6 +19,7 @@ import dataclasses
 import logging
 import math
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,48 @@ _COUNTERS = {
 }
 
 
+class _Group:
+    """The exporters of one registry, its collector: a metric of several of them is one family."""
+
+    def __init__(self) -> None:
+        self.members: list[PrometheusExporter] = []
+
+    def describe(self) -> list[Any]:
+        """Nothing: the registry need not collect in order to know names."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        families: dict[str, Any] = {}
+        for member in list(self.members):
+            for family in member.collect():
+                known = families.setdefault(family.name, family)
+                if known is not family:
+                    known.samples.extend(family.samples)
+        yield from families.values()
+
+
+_groups: weakref.WeakKeyDictionary[Any, _Group] = weakref.WeakKeyDictionary()
+
+
+def _join(registry: Any, exporter: PrometheusExporter) -> None:
+    group = _groups.get(registry)
+    if group is None:
+        group = _Group()
+        registry.register(group)
+        _groups[registry] = group
+    group.members.append(exporter)
+
+
+def _leave(registry: Any, exporter: PrometheusExporter) -> None:
+    group = _groups[registry]
+    group.members.remove(exporter)
+    if not group.members:
+        registry.unregister(group)
+        del _groups[registry]
+
+
 class PrometheusExporter:
-    """Collects a client's metrics and its server's; a collector of prometheus_client.
+    """Collects a client's metrics and its server's. Several may share a registry.
 
     Args:
         client: a `RedisClient` (initialized), or an `aiecs_redis.Redis`.
@@ -147,14 +188,14 @@ class PrometheusExporter:
         if self._server:
             await self.refresh()
             self._task = asyncio.create_task(self._poll())
-        self.registry.register(self)
+        _join(self.registry, self)
 
     async def stop(self) -> None:
         """Undo `start()`. Twice does no harm."""
         metrics, self._metrics = self._metrics, None
         if metrics is None:
             return
-        self.registry.unregister(self)
+        _leave(self.registry, self)
         metrics.stop()
         task, self._task = self._task, None
         if task is not None:
@@ -206,12 +247,8 @@ class PrometheusExporter:
 
     # --------------------------------------------------------------- collector
 
-    def describe(self) -> list[Any]:
-        """Nothing: the registry need not collect in order to know names."""
-        return []
-
     def collect(self) -> Iterator[Any]:
-        """Yield metric families, as prometheus_client asks for them."""
+        """Yield this exporter's metric families, of prometheus_client."""
         if self._metrics is not None:
             yield from self._commands(self._metrics.commands())
             yield from self._pool(self._metrics)

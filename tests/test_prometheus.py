@@ -117,6 +117,23 @@ async def test_figures_of_something_else(client):
             exporter.watch("a b", dict)
 
 
+async def test_two_clients_in_one_registry(client, server):
+    registry = prometheus_client.CollectorRegistry()
+    async with aiecs_redis.Redis(**server.kwargs) as other:
+        first = PrometheusExporter(client, name="first", registry=registry)
+        second = PrometheusExporter(other, name="second", registry=registry)
+        async with first, second:
+            await client.set("a", 1)
+            await other.set("a", 1)
+            text = first.render()[0].decode()
+            assert text == second.render()[0].decode()
+            assert text.count("# TYPE aiecs_redis_commands_total counter") == 1
+            for name in ("first", "second"):
+                line = 'aiecs_redis_commands_total{client="%s",command="SET",outcome="ok"} 1.0'
+                assert line % name in text
+    assert first.render()[0] == b""
+
+
 async def test_starting_twice(client):
     async with PrometheusExporter(client) as exporter:
         with pytest.raises(RuntimeError, match="started already"):

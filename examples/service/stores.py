@@ -48,7 +48,7 @@ class SessionStore:
         key = self._prefix + session_id
         created_at = int(time.time())
         fields = {**(data or {}), "user_id": user_id, "created_at": str(created_at)}
-        pipe = (await self._client.get_client()).pipeline()
+        pipe: Any = (await self._client.get_client()).pipeline()
         pipe.hset(key, mapping=fields)
         pipe.expire(key, self._ttl)
         await pipe.execute()
