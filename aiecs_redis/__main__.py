@@ -1,4 +1,4 @@
-"""`python -m aiecs_redis COMMAND ...`: `run` starts a program, the others are the command line's."""
+"""`python -m aiecs_redis`: `run` starts a program, everything else is the command line."""
 
 from __future__ import annotations
 

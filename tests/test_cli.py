@@ -458,6 +458,21 @@ def test_top_in_a_terminal(environment, full):
     os.close(master)
 
 
+def test_run_looks_at_its_own_arguments_only(environment, tmp_path, capfd):
+    from aiecs_redis.__main__ import main as whole
+
+    script = tmp_path / "program.py"
+    script.write_text("import sys; print(sys.argv[1:])")
+    done = subprocess.run(
+        [sys.executable, "-m", "aiecs_redis", "run", str(script), "--json", "--host", "x"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "['--json', '--host', 'x']\n", done.stderr
+    assert whole(["ping"]) == 0
+
+
 def test_main_leaves_no_loop_behind(cli):
     assert cli("ping")[0] == 0
     with pytest.raises(RuntimeError):

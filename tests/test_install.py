@@ -487,14 +487,14 @@ def test_what_cannot_be_run(tmp_path, program):
 )
 def test_wrong_command_lines(capsys, arguments):
     assert main(arguments) == 2
-    assert "usage: python -m aiecs_redis" in capsys.readouterr().err
+    assert "usage: " in capsys.readouterr().err.lower()
     assert redis.asyncio.Redis is BASE
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
 def test_help(capsys, arguments):
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith("usage: python -m aiecs_redis")
+    assert capsys.readouterr().out.lower().startswith("usage: ")
 
 
 def test_a_program_that_knows_nothing_of_us(tmp_path, server):

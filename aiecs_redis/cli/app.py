@@ -72,6 +72,14 @@ def health(context: typer.Context) -> None:
     raise typer.Exit(plain.run_command(["health", *context.args]))
 
 
+@app.command(name="run", context_settings=_PASS_ON)
+def run_program(context: typer.Context) -> None:
+    """Run a Python script or module with native redis.asyncio clients."""
+    from aiecs_redis import _run
+
+    raise typer.Exit(_run.main(context.args) or 0)
+
+
 @app.command(context_settings=_PASS_ON)
 def serve(context: typer.Context) -> None:
     """Answer probes, export metrics and log alerts until SIGTERM: a container's start command."""
