@@ -40,14 +40,12 @@ class Cached(Generic[T]):
         self._tags = tags
         self._codec = codec
         self._signature = inspect.signature(function)
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
-        bound = Cached(
-            self._cache, self._function, self._ttl, self._key, self._tags, self._codec
-        )
+        bound = Cached(self._cache, self._function, self._ttl, self._key, self._tags, self._codec)
         bound._instance = (instance,)
         return bound
 
@@ -83,9 +81,7 @@ class Cached(Generic[T]):
         bound.apply_defaults()
         return bound.arguments
 
-    def _name(
-        self, values: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> str:
+    def _name(self, values: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if isinstance(self._key, str):
             return self._key.format(**values)
         if self._key is not None:

@@ -61,7 +61,10 @@ return replies
 
 
 def fence_key(lock: str) -> str:
-    """The key of a lock's last fencing token, in the lock's slot of a cluster."""
+    """The key of a lock's last fencing token, in the lock's slot of a cluster.
+
+    Braces in a name that are no hash tag leave it without such a key: a cluster refuses it.
+    """
     tagged = re.search(r"\{[^}]+\}", lock)
     return f"{lock}:fence" if tagged else f"{{{lock}}}:fence"
 

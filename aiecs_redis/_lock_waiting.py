@@ -16,7 +16,7 @@ import collections
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import redis.exceptions
 
@@ -44,7 +44,7 @@ class _Queue:
 class Waiters:
     """The queues of one client in one event loop."""
 
-    _all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Waiters]] = (
+    _all: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Waiters]]] = (
         weakref.WeakKeyDictionary()
     )
 
@@ -87,9 +87,7 @@ class Waiters:
             elif not queue.heads[0].done():
                 queue.heads[0].set_result(None)
 
-    async def _as_head(
-        self, key: str, queue: _Queue, attempt: Attempt, end: float | None
-    ) -> bool:
+    async def _as_head(self, key: str, queue: _Queue, attempt: Attempt, end: float | None) -> bool:
         loop = asyncio.get_running_loop()
         if not queue.subscribed:
             queue.subscribed = await self._subscribe(key, queue, end)

@@ -18,6 +18,7 @@ from typing import Any
 import redis.exceptions
 
 from aiecs_redis._backoff import Backoff
+from aiecs_redis._tasks import stop, supervised
 from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["Subscriber"]
@@ -102,18 +103,14 @@ class Subscriber:
         """Close the connection; `subscribe()` opens another one."""
         self._wanted.clear()
         task, self._task = self._task, None
-        for one in (task, *self._wakes):
-            if one is not None:
-                one.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await one
+        await stop(task, *self._wakes)
         self._gap = None
 
     # --------------------------------------------------------- the owner's task
 
     def _wake(self) -> None:
         if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._run())
+            self._task = asyncio.ensure_future(supervised(self._run()))
         else:
             task = asyncio.ensure_future(self._publish(_WAKE))
             self._wakes.add(task)
@@ -142,7 +139,9 @@ class Subscriber:
                     self._asked.clear()
                     await _close(pubsub)
             except Exception as exc:
-                level = logging.INFO if isinstance(exc, _LOST) else logging.ERROR
+                # RuntimeError: a RedisClient that was closed; it may be opened again.
+                passing = isinstance(exc, (*_LOST, RuntimeError))
+                level = logging.INFO if passing else logging.ERROR
                 logger.log(level, "Subscription lost, connecting again: %s", exc)
                 self._fail_waiting(exc)
             await asyncio.sleep(backoff.next())

@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aiecs_redis._backoff import Backoff
+from aiecs_redis._tasks import stop, supervised
 from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["Invalidations", "new_connection"]
@@ -86,7 +87,7 @@ class Invalidations:
     def start(self) -> None:
         """Begin to listen, in the running loop; does nothing when it does already."""
         if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+            self._task = asyncio.ensure_future(supervised(self._run()))
 
     async def wait(self) -> bool:
         """Wait for the first connection, or its failure; return whether it is connected."""
@@ -97,9 +98,7 @@ class Invalidations:
     async def aclose(self) -> None:
         """Stop listening."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await stop(task)
         self._tried.clear()
 
     async def _run(self) -> None:
@@ -161,8 +160,7 @@ class Invalidations:
                 else:
                     self._on_keys([text(key) for key in message[2]])
         finally:
-            beating.cancel()
-            await asyncio.wait([beating])
+            await stop(beating)
 
     async def _beat(self, connection: Any) -> None:
         while True:

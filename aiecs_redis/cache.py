@@ -20,7 +20,7 @@ import math
 import random
 import struct
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from time import monotonic
 from typing import Any, TypeVar, Union
 
@@ -29,6 +29,7 @@ import redis.exceptions
 from aiecs_redis import _cache_scripts as scripts
 from aiecs_redis._cached import Cached
 from aiecs_redis._local_cache import LocalCache, Token
+from aiecs_redis._tasks import stop
 from aiecs_redis._tracking import Invalidations
 from aiecs_redis._underlying import check_client, underlying
 from aiecs_redis.retry import RetryPolicy
@@ -188,11 +189,7 @@ class CacheManager:
 
     async def aclose(self) -> None:
         """Stop what runs in the background, and drop the local entries."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await stop(*self._tasks)
         listener, self._invalidations = self._invalidations, None
         if listener is not None:
             await listener.aclose()
@@ -337,8 +334,9 @@ class CacheManager:
             try:
                 data, left = await self._read(job.key)
                 if data is not None:
-                    with self._damage_is_a_miss(job):
-                        return self._found(job, token, data, left)
+                    value = self._found(job, token, data, left)
+                    if value is not _MISSING:
+                        return value
             finally:
                 self._local.end(token)
             self._stats.misses += 1
@@ -357,18 +355,15 @@ class CacheManager:
             )
         return data, _left(left)
 
-    @contextlib.contextmanager
-    def _damage_is_a_miss(self, job: _Job) -> Any:
+    def _found(self, job: _Job, token: Token, data: bytes, left: float) -> Any:
         try:
-            yield
+            value, cost = self._open(job, data)
         except SerializationError as exc:
             if job.loader is None:
                 raise
             logger.error("Loading anew what is damaged in Redis: %s", exc)
             job.damaged = True
-
-    def _found(self, job: _Job, token: Token, data: bytes, left: float) -> Any:
-        value, cost = self._open(job, data)
+            return _MISSING
         self._stats.redis_hits += 1
         if job.loader is not None and self._is_early(cost, left):
             self._refresh(job)
@@ -415,8 +410,9 @@ class CacheManager:
                 try:
                     data, left, ours = await self._ask_lease(job)
                     if data is not None:
-                        with self._damage_is_a_miss(job):
-                            return self._found(job, token, data, left)
+                        value = self._found(job, token, data, left)
+                        if value is not _MISSING:
+                            return value
                         continue
                 finally:
                     self._local.end(token)
@@ -435,8 +431,12 @@ class CacheManager:
                 scripts.LEASE,
                 await underlying(self._client),
                 self._names(job.key, job.tags),
-                [job.who, _milliseconds(self.lease), _milliseconds(job.ttl),
-                 int(early or job.damaged)],
+                [
+                    job.who,
+                    _milliseconds(self.lease),
+                    _milliseconds(job.ttl),
+                    int(early or job.damaged),
+                ],
                 raw=True,
             )
         return data, _left(left), bool(ours)
@@ -461,8 +461,7 @@ class CacheManager:
             await self._release(redis_, lease, job.who)
             raise
         finally:
-            renewing.cancel()
-            await asyncio.wait([renewing])
+            await stop(renewing)
         await self._release(redis_, lease, job.who)
         return value
 
@@ -677,7 +676,7 @@ class _RedisTrouble(Exception):
 
 
 @contextlib.contextmanager
-def _redis_trouble() -> Any:
+def _redis_trouble() -> Iterator[None]:
     try:
         yield
     except (redis.exceptions.RedisError, OSError, RuntimeError) as exc:

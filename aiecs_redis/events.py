@@ -26,6 +26,7 @@ from typing import Any, Union
 from aiecs_redis import _event_flags as flags
 from aiecs_redis._event_flags import KeyspaceEventsError
 from aiecs_redis._subscriber import Subscriber
+from aiecs_redis._tasks import stop
 from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["GapEvent", "KeyEvent", "KeyspaceEvents", "KeyspaceEventsError"]
@@ -114,6 +115,7 @@ class KeyspaceEvents:
         self._queue_size = queue_size
         self._heartbeat = heartbeat
         self._rules: list[_Rule] = []
+        self._also: frozenset[str] = frozenset()  # subscribed without a handler
         self._gap_handlers: list[GapHandler] = []
         self._subscriber: Subscriber | None = None
         self._queue: asyncio.Queue[KeyEvent | GapEvent] | None = None
@@ -169,7 +171,7 @@ class KeyspaceEvents:
         self._gap_handlers.append(handler)
 
     def _names(self) -> frozenset[str]:
-        return frozenset().union(*(rule.events for rule in self._rules))
+        return self._also.union(*(rule.events for rule in self._rules))
 
     async def listen(self, event: str = "expired", *, match: str = "*") -> AsyncIterator[KeyEvent]:
         """Iterate over such events, from now on; `start()` must have subscribed them.
@@ -199,8 +201,7 @@ class KeyspaceEvents:
         """
         if self._subscriber is not None:
             return
-        for names in events:
-            self._rules.append(_Rule(frozenset(names.split()), re.compile(r"(?!)"), print))
+        self._also = frozenset(name for several in events for name in several.split())
         names = self._names()
         if not names:
             raise ValueError("register a handler with on(), or name events: start('expired')")
@@ -224,11 +225,12 @@ class KeyspaceEvents:
     async def _subscribe(self, names: frozenset[str]) -> None:
         assert self._subscriber is not None
         db = await self._database()
+
+        def heard(channel: str, key: Any) -> None:
+            self._take(KeyEvent(channel.partition(":")[2], text(key), db))
+
         for name in sorted(names):
-            await self._subscriber.subscribe(
-                f"__keyevent@{db}__:{name}",
-                lambda _channel, key, name=name: self._take(KeyEvent(name, text(key), db)),
-            )
+            await self._subscriber.subscribe(f"__keyevent@{db}__:{name}", heard)
 
     async def _database(self) -> int:
         if self._db is not None:
@@ -247,9 +249,7 @@ class KeyspaceEvents:
         dispatcher, self._dispatcher = self._dispatcher, None
         if subscriber is not None:
             await subscriber.aclose()
-        if dispatcher is not None and dispatcher is not asyncio.current_task():
-            dispatcher.cancel()
-            await asyncio.wait([dispatcher])
+        await stop(dispatcher)
         self._queue = None
 
     # ----------------------------------------------------------------- delivery

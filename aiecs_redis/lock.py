@@ -21,6 +21,7 @@ import redis.exceptions
 from aiecs_redis import _lock_scripts as scripts
 from aiecs_redis._lock_waiting import Waiters
 from aiecs_redis._scope import CancelScope
+from aiecs_redis._tasks import stop
 from aiecs_redis._underlying import check_client, underlying
 from aiecs_redis.exceptions import OutcomeUnknownError
 
@@ -210,7 +211,7 @@ class DistributedLock:
         giving = asyncio.ensure_future(self._give_back(redis_))
         await asyncio.wait([giving], timeout=1)
         if not giving.done():
-            giving.cancel()
+            await stop(giving)
         elif not giving.cancelled() and giving.exception() is not None:
             logger.info("%s could not be given back: %s", self.lock_name, giving.exception())
 
@@ -266,9 +267,7 @@ class DistributedLock:
     async def _forget(self) -> None:
         keeper, self._keeper = self._keeper, None
         self._unmark()
-        if keeper is not None and keeper is not asyncio.current_task():
-            keeper.cancel()
-            await asyncio.wait([keeper])
+        await stop(keeper)
 
     async def extend(self, seconds: float | None = None) -> bool:
         """Let the lock last `seconds` (default: `timeout`) from now; False if it is lost.

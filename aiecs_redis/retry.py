@@ -127,16 +127,11 @@ class RetryPolicy:
             RetryDeadlineError: an attempt was running at the deadline.
             Exception: what the last attempt raised, or the first one not to be repeated.
         """
-        if not callable(operation):
-            if inspect.iscoroutine(operation):
-                operation.close()
-            raise TypeError(
-                f"{operation!r} cannot be called again: give the function and its arguments"
-                " separately, as in call(client.get, 'key')"
-            )
+        _refuse_call(operation)
         loop = asyncio.get_running_loop()
         end = None if self.deadline is None else loop.time() + self.deadline
-        attempt, last = 0, None
+        attempt = 0
+        last: Exception | None = None
         while True:
             attempt += 1
             try:
@@ -181,6 +176,16 @@ class RetryPolicy:
             return await self.call(function, *args, **kwargs)
 
         return retried
+
+
+def _refuse_call(operation: Any) -> None:
+    if not callable(operation):
+        if inspect.iscoroutine(operation):
+            operation.close()
+        raise TypeError(
+            f"{operation!r} cannot be called again: give the function and its arguments"
+            " separately, as in call(client.get, 'key')"
+        )
 
 
 _DOCUMENTED = RetryPolicy(attempts=3, base=1.0)

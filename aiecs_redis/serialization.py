@@ -17,6 +17,7 @@ with three bytes, C1 (which begins neither UTF-8 nor msgpack), the format and th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -64,10 +65,9 @@ def _extra(module: str, extra: str) -> Any:
 
 # ------------------------------------------------------------------------ JSON
 
-try:
-    import orjson as _orjson
-except ImportError:
-    _orjson = None
+_orjson: Any = None
+with contextlib.suppress(ImportError):
+    _orjson = importlib.import_module("orjson")
 
 
 def _plain(value: Any) -> Any:
@@ -297,8 +297,9 @@ class Codec:
         mac, body = body[:_MAC], body[_MAC:]
         if not any(hmac.compare_digest(mac, _signature(k, head, key, body)) for k in self._keys):
             raise SerializationError(
-                key, "the signature is wrong: damaged, copied from another key, or signed with"
-                " a key that is not in signing_key"
+                key,
+                "the signature is wrong: damaged, copied from another key, or signed with"
+                " a key that is not in signing_key",
             )
         return body
 
@@ -323,8 +324,10 @@ def _signing_keys(format: str, given: Any) -> list[bytes]:
 
 
 def _signature(secret: bytes, head: bytes, key: object, body: bytes) -> bytes:
-    name = bytes(key) if isinstance(key, (bytes, bytearray, memoryview)) else str(key).encode(
-        "utf-8", "surrogateescape"
+    name = (
+        bytes(key)
+        if isinstance(key, (bytes, bytearray, memoryview))
+        else str(key).encode("utf-8", "surrogateescape")
     )
     # Its length keeps key and body apart.
     return hmac.digest(secret, head + len(name).to_bytes(4, "big") + name + body, "sha256")

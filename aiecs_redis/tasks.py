@@ -1,0 +1,164 @@
+"""What tasks are doing, and what came out: the status and result stores of AIECS.
+
+    statuses = TaskStatusStore(client)
+    await statuses.set("task_456", "running", 75)
+    (await statuses.get("task_456")).progress                # 75
+
+    results = TaskResultStore(client)
+    await results.set("task_456", {"accuracy": 0.95})
+
+Keys and contents are those of 4.2 of the RedisClient documentation, so that programs written
+after it read what is written here, and the other way round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiecs_redis._hash_store import HashStore, forward_expired, scan
+from aiecs_redis._records import REST
+from aiecs_redis._underlying import binary, check_client, text, underlying
+from aiecs_redis.serialization import JSON, Codec, Values
+
+if TYPE_CHECKING:
+    from aiecs_redis.events import KeyspaceEvents
+
+__all__ = ["TaskResultStore", "TaskStatus", "TaskStatusStore"]
+
+
+@dataclasses.dataclass
+class TaskStatus:
+    """What a task is doing; subclass it to add fields with types.
+
+    Attributes:
+        task_id: its id.
+        status: "running", say.
+        progress: per cent.
+        updated_at: Unix time of the last write, seconds.
+        extra: further fields of the hash.
+    """
+
+    task_id: str
+    status: str
+    progress: int = 0
+    updated_at: int = 0
+    extra: dict[str, str] = dataclasses.field(default_factory=dict, metadata=REST)
+
+
+Status = TypeVar("Status", bound=TaskStatus)
+
+
+class TaskStatusStore(HashStore[Status]):
+    """A hash `task:{task_id}` for each task, kept for 24 hours after the last write.
+
+    Args:
+        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        prefix: of the keys.
+        ttl: seconds.
+        record: `TaskStatus` or a dataclass made from it.
+
+    `async for status in store` goes over all of them. Errors of Redis pass through.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        prefix: str = "task:",
+        ttl: float = 86400,
+        record: type[Status] = TaskStatus,  # type: ignore[assignment]
+    ) -> None:
+        super().__init__(client, prefix, ttl, record, "task_id")
+
+    async def set(self, task_id: str, status: str, progress: int = 0, **fields: Any) -> Status:
+        """Write what a task is doing; fields that are not given stay as they are."""
+        values = {"status": status, "progress": progress, "updated_at": int(time.time()), **fields}
+        return await self._write(task_id, values)
+
+    async def update(self, task_id: str, **changes: Any) -> Status | None:
+        """Change some fields of a task that is there; None, and nothing written, if it is not."""
+        return await self._update(task_id, {"updated_at": int(time.time()), **changes})
+
+    async def get(self, task_id: str) -> Status | None:
+        """What a task is doing; None if that is not known (any more).
+
+        Raises:
+            SerializationError: the hash is no record; the text names key and field.
+        """
+        return await self._read(task_id, touch=False)
+
+
+class TaskResultStore:
+    """The result of each task as JSON in `result:{task_id}`, kept for an hour.
+
+    Args:
+        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        prefix: of the keys.
+        ttl: seconds.
+        codec: how results are written (`serialization`).
+        result_type: a dataclass that results are read as; None: as the codec gives them.
+
+    `async for task_id, result in store` goes over all of them. Errors of Redis pass through.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        prefix: str = "result:",
+        ttl: float = 3600,
+        codec: Codec = JSON,
+        result_type: Callable[..., Any] | None = None,
+    ) -> None:
+        if not ttl > 0:
+            raise ValueError(f"ttl={ttl!r}: give seconds above 0")
+        self._client = check_client(client)
+        self._values = Values(client, codec)
+        self._type = result_type
+        self.prefix = prefix
+        self.ttl = ttl
+
+    async def set(self, task_id: str, result: Any, ttl: float | None = None) -> None:
+        """Write the result of a task.
+
+        Raises:
+            SerializationError: it cannot be written.
+        """
+        seconds = self.ttl if ttl is None else ttl
+        await self._values.set(self.prefix + task_id, result, px=max(1, round(seconds * 1000)))
+
+    async def get(self, task_id: str, default: Any = None) -> Any:
+        """The result of a task, `default` if there is none (any more).
+
+        Raises:
+            SerializationError: it is damaged; the text names the key.
+        """
+        missing = object()
+        found = await self._values.get(self.prefix + task_id, missing)
+        return default if found is missing else self._typed(found)
+
+    async def delete(self, *task_ids: str) -> int:
+        """Delete results; return how many there were."""
+        return await self._values.delete(*(self.prefix + one for one in task_ids))
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, Any]]:
+        """Every result with the id of its task, in no order, found with SCAN."""
+        redis_ = await underlying(self._client)
+        async for keys in scan(redis_, self.prefix, "string"):
+            for key, data in zip(keys, await binary(redis_, "MGET", *keys)):
+                if data is not None:
+                    name = text(key)
+                    value = self._values.codec.decode(data, name)
+                    yield name[len(self.prefix) :], self._typed(value)
+
+    def on_expired(
+        self, events: KeyspaceEvents, handler: Callable[[str], Any]
+    ) -> Callable[[], None]:
+        """Call a function or coroutine function with the id of each task whose result expires."""
+        return forward_expired(events, self.prefix, handler)
+
+    def _typed(self, value: Any) -> Any:
+        return self._type(**value) if self._type is not None else value

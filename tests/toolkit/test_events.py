@@ -1,0 +1,261 @@
+"""Keyspace events: the server's setting, delivery, and what happens around lost connections."""
+
+import asyncio
+
+import pytest
+import redis
+
+from aiecs_redis import _event_flags as flags
+from aiecs_redis.events import GapEvent, KeyEvent, KeyspaceEvents, KeyspaceEventsError
+
+
+def setting(admin):
+    return set(admin.config_get("notify-keyspace-events")["notify-keyspace-events"])
+
+
+# -------------------------------------------------------------------- setting
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "target"),
+    [
+        ("", "Ex", "Ex"),
+        ("Kg", "Ex", "KgEx"),
+        ("AKE", "Ex", "AKE"),  # A stands for all but m and n
+        ("AE", "Em", "AEm"),
+        ("xE", "Ex", "xE"),
+    ],
+)
+def test_flags_are_added(current, wanted, target):
+    assert flags.merged(current, wanted) == target
+
+
+def test_the_letters_events_need():
+    assert flags.needed(["expired"]) == "Ex"
+    assert flags.needed(["set", "del", "hset", "evicted"]) == "E$egh"
+    with pytest.raises(ValueError, match="'expires' is no keyspace event"):
+        flags.needed(["expires"])
+
+
+async def test_enabling_keeps_the_flags_of_others(any_client, admin):
+    admin.config_set("notify-keyspace-events", "Kl")
+    events = KeyspaceEvents(any_client)
+    events.on("expired", print)
+    async with events:
+        assert setting(admin) == set("KlEx")
+
+
+async def test_a_server_that_forbids_it_says_what_to_set(start_server, make_client):
+    server = start_server(users={"default": "on nopass ~* &* +@all -config"})
+    client = await make_client(server)
+    events = KeyspaceEvents(client)
+    events.on("expired", print)
+    with pytest.raises(KeyspaceEventsError) as caught:
+        await events.start()
+    for part in ("notify-keyspace-events", "'Ex'", "redis.conf", "CONFIG SET", "configure=False"):
+        assert part in str(caught.value)
+
+
+async def test_a_server_that_lets_us_read_only(start_server, make_client):
+    server = start_server(
+        users={"default": "on nopass ~* &* +@all -config|set"},
+        config={"notify-keyspace-events": "Kg"},
+    )
+    client = await make_client(server)
+    events = KeyspaceEvents(client)
+    events.on("expired", print)
+    with pytest.raises(KeyspaceEventsError) as caught:
+        await events.start()
+    assert "'gKEx'" in str(caught.value)  # what it has and what is missing
+    heard = []
+    events = KeyspaceEvents(client, configure=False)
+    events.on("del", heard.append)  # the server's setting lacks E
+    async with events:
+        await client.set("a", 1)
+        await client.delete("a")
+    assert heard == []
+
+
+# ------------------------------------------------------------------- delivery
+
+
+async def test_events_reach_their_handlers_in_order(any_client, admin, until):
+    heard, expired = [], []
+    events = KeyspaceEvents(any_client)
+
+    async def slow(event):
+        await asyncio.sleep(0)
+        heard.append((event.event, event.key))
+
+    events.on("set del", slow, match="user:*")
+    remove = events.on("expired", expired.append)
+    async with events:
+        for i in range(50):
+            admin.set(f"user:{i}", 1)
+            admin.delete(f"user:{i}")
+            admin.set(f"other:{i}", 1)
+        admin.set("gone", 1, px=1)
+        await until(lambda: expired and len(heard) == 100)
+        remove()
+        admin.set("gone", 1, px=1)
+        admin.set("user:last", 1)
+        await until(lambda: len(heard) == 101)
+    assert heard[:100] == [(event, f"user:{i}") for i in range(50) for event in ("set", "del")]
+    assert expired == [KeyEvent("expired", "gone", 0)]
+
+
+async def test_the_database_of_the_client(make_client, admin, until):
+    client = await make_client(db=3)
+    heard = []
+    events = KeyspaceEvents(client)
+    events.on("set", heard.append)
+    async with events:
+        admin.set("zero", 1)
+        await client.set("three", 1)
+        await until(lambda: heard)
+    assert heard == [KeyEvent("set", "three", 3)]
+
+
+async def test_a_handler_that_fails_does_not_stop_the_others(client, admin, until, caplog):
+    heard = []
+
+    def broken(event):
+        raise LookupError("on purpose")
+
+    events = KeyspaceEvents(client)
+    events.on("set", broken)
+    events.on("set", heard.append)
+    async with events:
+        admin.set("a", 1)
+        admin.set("b", 1)
+        await until(lambda: len(heard) == 2)
+    assert sum("LookupError" in (r.exc_text or "") for r in caplog.records) == 2
+
+
+async def test_listening_in_a_loop(client, admin):
+    events = KeyspaceEvents(client)
+    await events.start("expired", "set")
+    found = []
+
+    async def listen():
+        async for event in events.listen("set", match="user:*"):
+            found.append(event.key)
+            if len(found) == 2:
+                return
+
+    task = asyncio.ensure_future(listen())
+    await asyncio.sleep(0)
+    for key in ("user:1", "other", "user:2"):
+        admin.set(key, 1)
+    await asyncio.wait_for(task, 10)
+    assert found == ["user:1", "user:2"]
+    with pytest.raises(RuntimeError, match="before start"):
+        events.on("del", print)
+    await events.aclose()
+
+
+async def test_nothing_to_listen_to(client):
+    with pytest.raises(ValueError, match="register a handler"):
+        await KeyspaceEvents(client).start()
+
+
+# ----------------------------------------------------------------------- gaps
+
+
+async def test_a_cut_connection_is_a_gap_and_then_events_come_again(
+    kind, make_client, proxy, admin, until
+):
+    client = await make_client(proxy, kind)
+    heard = []
+    events = KeyspaceEvents(client)
+    events.on("set", heard.append)
+    events.on_gap(heard.append)
+    async with events:
+        admin.set("before", 1)
+        await until(lambda: heard)
+        for _ in range(3):
+            heard.clear()
+            proxy.cut()
+            await until(lambda: heard)
+            assert isinstance(heard[0], GapEvent)
+            assert heard[0].since <= heard[0].until
+            admin.set("after", 1)
+            await until(lambda: len(heard) == 2)
+            assert heard[1].key == "after"
+
+
+async def test_a_server_that_restarts_has_its_setting_again(start_server, make_client, until):
+    server = start_server()
+    client = await make_client(server)
+    heard = []
+    events = KeyspaceEvents(client)
+    events.on("set", heard.append)
+    events.on_gap(heard.append)
+    async with events:
+        server.kill()
+        server.start()
+        await until(lambda: heard, 30)
+        assert isinstance(heard[0], GapEvent)
+        server.cli("SET", "after", "1")
+        await until(lambda: len(heard) == 2)
+    assert heard[1] == KeyEvent("set", "after", 0)
+
+
+async def test_a_connection_that_fell_silent_is_noticed(make_client, proxy, admin, until):
+    client = await make_client(proxy)
+    heard = []
+    events = KeyspaceEvents(client, heartbeat=0.1)
+    events.on("set", heard.append)
+    events.on_gap(heard.append)
+    async with events:
+        await asyncio.sleep(0.5)  # several heartbeats
+        assert heard == []
+        proxy.to_client.stall()
+        admin.set("unheard", 1)
+        await asyncio.sleep(0.5)
+        proxy.cut()
+        proxy.to_client.resume()
+        await until(lambda: heard, 20)
+        assert isinstance(heard[0], GapEvent)
+
+
+async def test_handlers_that_are_too_slow_make_a_gap(client, admin, until):
+    go, gaps, heard = asyncio.Event(), [], []
+    events = KeyspaceEvents(client, queue_size=5)
+
+    async def slow(event):
+        await go.wait()
+        heard.append(event.key)
+
+    events.on("set", slow)
+    events.on_gap(gaps.append)
+    async with events:
+        for i in range(50):
+            admin.set(f"key:{i}", 1)
+        await asyncio.sleep(0.2)
+        go.set()
+        await until(lambda: gaps)
+        admin.set("last", 1)
+        await until(lambda: "last" in heard)
+    assert len(heard) < 20
+    assert "too slow" in gaps[0].reason
+
+
+async def test_no_server(make_client, start_server):
+    server = start_server()
+    client = await make_client(server, retry=None)
+    server.kill()
+    events = KeyspaceEvents(client)
+    events.on("expired", print)
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await events.start()
+
+
+async def test_nothing_is_left_behind(client, admin, until):
+    events = KeyspaceEvents(client)
+    events.on("expired", print)
+    before = asyncio.all_tasks()
+    async with events:
+        assert asyncio.all_tasks() != before
+    await until(lambda: asyncio.all_tasks() == before)
+    await until(lambda: admin.pubsub_numpat() == 0 and not admin.pubsub_channels())
