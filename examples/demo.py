@@ -1,4 +1,4 @@
-"""Runs every example of the documentation, then a short race against redis-py.
+"""Runs every example of the documentation and of the toolkit, then a short race against redis-py.
 
     python examples/demo.py [--verbose] [--only NAME] [--seconds S]
 
@@ -43,10 +43,27 @@ EXAMPLES = {
     "transaction": "transaction",
     "transfer": "transfer in Lua",
     "best_practices": "best practices",
+    "toolkit_lock": "toolkit: lock",
+    "toolkit_cache": "toolkit: cache",
+    "toolkit_serialization": "toolkit: serialization",
+    "toolkit_stores": "toolkit: tasks, sessions",
+    "toolkit_events": "toolkit: keyspace events",
+    "toolkit_retry": "toolkit: retry",
 }
 """Modules of this folder, each with a `main()` that returns its result in one line."""
 
-PREFIXES = ("user:", "task:", "result:", "session:", "lock:", "cache:", "other:")
+PREFIXES = (
+    "aiecs:",
+    "{lock:",
+    "user:",
+    "task:",
+    "result:",
+    "session:",
+    "lock:",
+    "cache:",
+    "other:",
+    "value:",
+)
 """How the keys begin that the examples write."""
 
 
