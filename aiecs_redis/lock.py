@@ -13,8 +13,8 @@ import asyncio
 import logging
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import redis.exceptions
 
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _UNCHANGED: Any = object()
 _TRANSIENT = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
@@ -156,7 +158,7 @@ class DistributedLock:
                 self.lock_name, lambda: self._try(redis_), patience
             )
         except BaseException:
-            await self._take_back(redis_)
+            await _to_the_end(self._take_back())
             raise
         finally:
             self._busy = False
@@ -204,16 +206,13 @@ class DistributedLock:
             _held.setdefault(self._holder, set()).add(self._mark)
         self._keeper = asyncio.ensure_future(self._keep(redis_))
 
-    async def _take_back(self, redis_: Any) -> None:
+    async def _take_back(self) -> None:
         """Whoever is cancelled, or fails, while asking must not leave the lock taken."""
-        await self._forget()
-        # It may have been granted without our hearing of it. If this fails, it ends by itself.
-        giving = asyncio.ensure_future(self._give_back(redis_))
-        await asyncio.wait([giving], timeout=1)
-        if not giving.done():
-            await stop(giving)
-        elif not giving.cancelled() and giving.exception() is not None:
-            logger.info("%s could not be given back: %s", self.lock_name, giving.exception())
+        try:
+            # It may have been granted without our hearing of it. If this fails, it ends by itself.
+            await asyncio.wait_for(self._release(), 1)
+        except (*_TRANSIENT, redis.exceptions.RedisError, asyncio.TimeoutError) as exc:
+            logger.info("%s could not be given back: %s", self.lock_name, exc)
 
     # --------------------------------------------------------------------- hold
 
@@ -326,11 +325,11 @@ class DistributedLock:
         Raises:
             redis.exceptions.RedisError: the server cannot be asked; the lock ends by itself.
         """
+        return await _to_the_end(self._release())
+
+    async def _release(self) -> bool:
         await self._forget()
         redis_ = await underlying(self.redis_client)
-        return await self._give_back(redis_)
-
-    async def _give_back(self, redis_: Any) -> bool:
         unsure = False
         while True:
             try:
@@ -376,6 +375,16 @@ class DistributedLock:
         return LockLostError(
             f"{self.lock_name} was lost while it was held (timeout {self.timeout:g} s)"
         )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run what must not be left half done; who is cancelled meanwhile is told so after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=5)
+        raise
 
 
 def _milliseconds(seconds: float) -> int:
