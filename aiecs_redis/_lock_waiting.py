@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Optional
 import redis.exceptions
 
 from aiecs_redis._subscriber import Subscriber
+from aiecs_redis._tasks import happens
 
 __all__ = ["Waiters"]
 
@@ -104,25 +105,26 @@ class Waiters:
                 if loop.time() >= end:
                     return False
                 pause = min(pause, end - loop.time())
-            try:
-                await asyncio.wait_for(queue.freed.wait(), pause)
-            except asyncio.TimeoutError:
-                if not queue.subscribed:
-                    queue.subscribed = await self._subscribe(key, queue, end)
+            if not await happens(queue.freed, pause) and not queue.subscribed:
+                queue.subscribed = await self._subscribe(key, queue, end)
 
     async def _subscribe(self, key: str, queue: _Queue, end: float | None) -> bool:
         def released(_channel: str, _data: Any) -> None:
             queue.freed.set()
 
-        left = None if end is None else end - asyncio.get_running_loop().time()
+        left = None if end is None else max(0, end - asyncio.get_running_loop().time())
+        subscribing = asyncio.ensure_future(self._subscriber.subscribe(key, released))
         try:
-            await asyncio.wait_for(self._subscriber.subscribe(key, released), left)
+            await asyncio.wait([subscribing], timeout=left)
+            if not subscribing.done():
+                return False
+            subscribing.result()
             return True
-        except asyncio.TimeoutError:
-            return False
         except (redis.exceptions.RedisError, OSError) as exc:
             logger.info("Waiting for %s without being told of its release: %s", key, exc)
             return False
+        finally:
+            subscribing.cancel()
 
     def _missed(self, _reason: str) -> None:
         for queue in self._queues.values():

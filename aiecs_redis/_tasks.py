@@ -1,7 +1,8 @@
 """Ending tasks for certain.
 
 Before Python 3.12 `asyncio.wait_for`, which redis-py sends with, forgets that it was cancelled
-when what it waits for ends in the same moment. One `cancel()` is not enough then.
+when what it waits for ends in the same moment. One `cancel()` is not enough then, and nobody who
+may be cancelled by others should wait with it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,17 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["stop", "supervised"]
+__all__ = ["happens", "stop", "supervised"]
+
+
+async def happens(event: asyncio.Event, seconds: float | None) -> bool:
+    """Whether an event is set within so many seconds."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([waiting], timeout=seconds)
+        return event.is_set()
+    finally:
+        waiting.cancel()
 
 
 async def stop(*tasks: asyncio.Future[Any] | None) -> None:
@@ -25,8 +36,8 @@ async def stop(*tasks: asyncio.Future[Any] | None) -> None:
         left = {task for task in left if not task.done()}
         if not left:
             break
-        for task in left:
-            task.cancel()
+        for one in left:
+            one.cancel()
         try:
             await asyncio.wait(left, timeout=0.1)
         except asyncio.CancelledError as exc:

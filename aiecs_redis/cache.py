@@ -29,7 +29,7 @@ import redis.exceptions
 from aiecs_redis import _cache_scripts as scripts
 from aiecs_redis._cached import Cached
 from aiecs_redis._local_cache import LocalCache, Token
-from aiecs_redis._tasks import stop
+from aiecs_redis._tasks import happens, stop
 from aiecs_redis._tracking import Invalidations
 from aiecs_redis._underlying import check_client, underlying
 from aiecs_redis.retry import RetryPolicy
@@ -420,8 +420,7 @@ class CacheManager:
                     return await self._load_and_store(job)
                 # At the latest when the lease runs out.
                 wait = left if self.coherent else min(left, _POLL)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(changed.wait(), wait + 0.001)
+                await happens(changed, wait + 0.001)
         finally:
             self._changes.pop(job.key, None)
 
