@@ -13,26 +13,21 @@ say so for a while. See docs/cache.md.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import math
 import random
-import struct
-import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import monotonic
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
-import redis.exceptions
-
-from aiecs_redis import _cache_scripts as scripts
+from aiecs_redis._cache_redis import Job, Loader, RedisLevel, RedisTrouble
+from aiecs_redis._cache_stats import CacheStats
 from aiecs_redis._cached import Cached
 from aiecs_redis._local_cache import LocalCache, Token
 from aiecs_redis._tasks import happens, stop
 from aiecs_redis._tracking import Invalidations
-from aiecs_redis._underlying import check_client, underlying
-from aiecs_redis.retry import RetryPolicy
+from aiecs_redis._underlying import check_client
 from aiecs_redis.serialization import JSON, Codec, SerializationError
 
 __all__ = ["CacheManager", "CacheStats"]
@@ -40,58 +35,9 @@ __all__ = ["CacheManager", "CacheStats"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Loader = Callable[[], Union[Awaitable[Any], Any]]
 
 _MISSING: Any = object()
-_ENVELOPE = struct.Struct(">2sBI")  # magic, flags, milliseconds it took to load
-_MAGIC = b"\xc1c"
-_ABSENT = 1  # flag: the loader found nothing
-_PORTION = 500
-_IDEMPOTENT = RetryPolicy(attempts=3, base=0.05, idempotent=True)
 _POLL = 0.05  # seconds between looks at a lease when Redis cannot tell us of its end
-
-
-@dataclasses.dataclass
-class CacheStats:
-    """What a `CacheManager` has done so far.
-
-    Attributes:
-        local_hits: reads answered by this process.
-        redis_hits: reads answered by Redis.
-        misses: reads that Redis had no answer to.
-        loads: how often a loader ran.
-        load_errors: how often it failed.
-        early_refreshes: loads that began before the value ran out.
-        shared: reads that waited for the same read or load of another task.
-        stores: values written to Redis.
-        refused_stores: loaded values that were not stored, as the key changed meanwhile.
-        invalidations: keys that Redis told us have changed.
-        flushes: how often all local entries were dropped.
-        evictions: local entries that were dropped for want of room.
-        errors: reads and writes that Redis failed to do.
-        local_size: local entries now.
-    """
-
-    local_hits: int = 0
-    redis_hits: int = 0
-    misses: int = 0
-    loads: int = 0
-    load_errors: int = 0
-    early_refreshes: int = 0
-    shared: int = 0
-    stores: int = 0
-    refused_stores: int = 0
-    invalidations: int = 0
-    flushes: int = 0
-    evictions: int = 0
-    errors: int = 0
-    local_size: int = 0
-
-    @property
-    def hit_rate(self) -> float:
-        """Hits of both levels by all reads, 0 to 1; 0 before the first read."""
-        hits = self.local_hits + self.redis_hits
-        return hits / (hits + self.misses) if hits + self.misses else 0.0
 
 
 class CacheManager:
@@ -157,8 +103,7 @@ class CacheManager:
         self.beta = beta
         self.lease = lease
         self.codec = codec
-        self._leases = f"aiecs:lease:{prefix}"
-        self._tags = f"aiecs:tag:{prefix}"
+        self._redis = RedisLevel(self._client, prefix, lease)
         self._local = LocalCache(local_size if local_ttl else 0)
         self._entries = self._local.entries
         self._move_to_end = self._entries.move_to_end
@@ -169,7 +114,8 @@ class CacheManager:
         self._flights: dict[tuple[str, bool], asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()  # flights and background work
         self._refreshing: set[str] = set()
-        self._changes: dict[str, asyncio.Event] = {}  # key -> the key or its lease has changed
+        # Who waits until a key or its lease changes.
+        self._changes: dict[str, set[asyncio.Event]] = {}
 
     # --------------------------------------------------------------------- life
 
@@ -210,10 +156,11 @@ class CacheManager:
         self._local.flush()
         self._loop = loop
         # Changes of leases wake those who wait for another process to load a key.
-        overlap = self._leases.startswith(self.prefix) or self.prefix.startswith(self._leases)
+        leases = self._redis.leases + self.prefix
+        overlap = leases.startswith(self.prefix) or self.prefix.startswith(leases)
         self._invalidations = Invalidations(
             self._client,
-            [self.prefix] if overlap else [self.prefix, self._leases],
+            [self.prefix] if overlap else [self.prefix, leases],
             on_keys=self._changed,
             on_flush=self._flush,
             heartbeat=self._heartbeat,
@@ -222,15 +169,15 @@ class CacheManager:
         return self._invalidations
 
     def _changed(self, names: list[str]) -> None:
+        leases = self._redis.leases + self.prefix
         for name in names:
-            if name.startswith(self._leases):
-                key = name[len(self._leases) + len(self.prefix) :]
+            if name.startswith(leases):
+                key = name[len(leases) :]
             else:
                 key = name[len(self.prefix) :]
                 self._drop(key)
                 self._stats.invalidations += 1
-            event = self._changes.get(key)
-            if event is not None:
+            for event in self._changes.get(key, ()):
                 event.set()
 
     def _drop(self, key: str) -> None:
@@ -244,8 +191,9 @@ class CacheManager:
         self._stats.flushes += 1
         self._local.flush()
         self._flights.clear()
-        for event in self._changes.values():
-            event.set()
+        for events in self._changes.values():
+            for event in events:
+                event.set()
 
     @property
     def coherent(self) -> bool:
@@ -308,7 +256,7 @@ class CacheManager:
         which = (key, loader is not None)
         flight = self._flights.get(which)
         if flight is None:
-            job = _Job(key, self._seconds(ttl), loader, tuple(tags), codec or self.codec)
+            job = Job(key, self._seconds(ttl), loader, tuple(tags), codec or self.codec)
             flight = self._flights[which] = self._spawn(self._look_up(job))
             flight.add_done_callback(lambda done: self._landed(which, done))
         else:
@@ -328,11 +276,11 @@ class CacheManager:
         if not flight.cancelled():
             flight.exception()  # looked at, even if everyone who waited was cancelled
 
-    async def _look_up(self, job: _Job) -> Any:
+    async def _look_up(self, job: Job) -> Any:
         try:
             token = self._local.begin(job.key)
             try:
-                data, left = await self._read(job.key)
+                data, left = await self._redis.read(job.key)
                 if data is not None:
                     value = self._found(job, token, data, left)
                     if value is not _MISSING:
@@ -341,23 +289,16 @@ class CacheManager:
                 self._local.end(token)
             self._stats.misses += 1
             return None if job.loader is None else await self._load(job)
-        except _RedisTrouble as exc:
+        except RedisTrouble as exc:
             self._stats.errors += 1
-            logger.error("Redis get failed for key %s: %s", self.prefix + job.key, exc.__cause__)
+            logger.error(
+                "Redis get failed for key %s: %s", self._redis.name(job.key), exc.__cause__
+            )
             return None if job.loader is None else (await self._run(job))[0]
 
-    async def _read(self, key: str) -> tuple[Any, float]:
-        """The data of a key and how many seconds it has left."""
-        name = self.prefix + key
-        with _redis_trouble():
-            data, left = await _IDEMPOTENT.call(
-                scripts.READ, await underlying(self._client), [name], [], raw=True
-            )
-        return data, _left(left)
-
-    def _found(self, job: _Job, token: Token, data: bytes, left: float) -> Any:
+    def _found(self, job: Job, token: Token, data: bytes, left: float) -> Any:
         try:
-            value, cost = self._open(job, data)
+            value, cost = self._redis.unpack(job, data)
         except SerializationError as exc:
             if job.loader is None:
                 raise
@@ -369,23 +310,6 @@ class CacheManager:
             self._refresh(job)
         self._keep(token, value, left, cost)
         return value
-
-    def _open(self, job: _Job, data: bytes) -> tuple[Any, float]:
-        """The value, and how many seconds it took to load (0: not known)."""
-        cost = 0.0
-        if data[:2] == _MAGIC and len(data) >= _ENVELOPE.size:
-            _, flags, milliseconds = _ENVELOPE.unpack_from(data)
-            cost, data = milliseconds / 1000, data[_ENVELOPE.size :]
-            if flags & _ABSENT:
-                return None, cost
-        return job.codec.decode(data, self.prefix + job.key), cost
-
-    def _close(self, job: _Job, value: Any, cost: float) -> bytes:
-        milliseconds = min(int(cost * 1000), 0xFFFFFFFF)
-        if value is None:
-            return _ENVELOPE.pack(_MAGIC, _ABSENT, milliseconds)
-        data = job.codec.encode(value, self.prefix + job.key)
-        return _ENVELOPE.pack(_MAGIC, 0, milliseconds) + data if milliseconds else data
 
     def _early_by(self, cost: float) -> float:
         # XFetch: an exponential random time before the end, in proportion to the cost.
@@ -400,15 +324,17 @@ class CacheManager:
 
     # --------------------------------------------------------------------- load
 
-    async def _load(self, job: _Job) -> Any:
+    async def _load(self, job: Job) -> Any:
         """Load a key, or wait until another process has."""
-        changed = self._changes.setdefault(job.key, asyncio.Event())
+        changed = asyncio.Event()
+        waiting = self._changes.setdefault(job.key, set())
+        waiting.add(changed)
         try:
             while True:
                 changed.clear()
                 token = self._local.begin(job.key)
                 try:
-                    data, left, ours = await self._ask_lease(job)
+                    data, left, ours = await self._redis.ask_lease(job)
                     if data is not None:
                         value = self._found(job, token, data, left)
                         if value is not _MISSING:
@@ -422,49 +348,27 @@ class CacheManager:
                 wait = left if self.coherent else min(left, _POLL)
                 await happens(changed, wait + 0.001)
         finally:
-            self._changes.pop(job.key, None)
+            waiting.discard(changed)
+            if not waiting and self._changes.get(job.key) is waiting:
+                del self._changes[job.key]
 
-    async def _ask_lease(self, job: _Job, early: bool = False) -> tuple[bytes | None, float, bool]:
-        with _redis_trouble():
-            data, left, ours = await _IDEMPOTENT.call(
-                scripts.LEASE,
-                await underlying(self._client),
-                self._names(job.key, job.tags),
-                [
-                    job.who,
-                    _milliseconds(self.lease),
-                    _milliseconds(job.ttl),
-                    int(early or job.damaged),
-                ],
-                raw=True,
-            )
-        return data, _left(left), bool(ours)
-
-    def _names(self, key: str, tags: Iterable[str]) -> list[str]:
-        name = self.prefix + key
-        return [name, self._leases + name, *(self._tags + tag for tag in tags)]
-
-    async def _load_and_store(self, job: _Job) -> Any:
-        lease = self._names(job.key, ())[1]
-        redis_ = await underlying(self._client)
-        renewing = asyncio.ensure_future(self._renew(redis_, lease, job.who))
+    async def _load_and_store(self, job: Job) -> Any:
+        renewing = asyncio.ensure_future(self._redis.renew_lease(job))
+        stored = None
         try:
             value, cost = await self._run(job)
             seconds = job.ttl if value is not None else self.negative_ttl
             if seconds:
-                data = self._close(job, value, cost)
-                if await self._store(job, data, seconds, value, cost, job.who) is False:
+                stored = await self._store(job, value, seconds, cost, leased=True)
+                if stored is False:
                     self._stats.refused_stores += 1
-                return value
-        except BaseException:
-            await self._release(redis_, lease, job.who)
-            raise
+            return value
         finally:
             await stop(renewing)
-        await self._release(redis_, lease, job.who)
-        return value
+            if not stored:
+                await self._redis.release_lease(job)
 
-    async def _run(self, job: _Job) -> tuple[Any, float]:
+    async def _run(self, job: Job) -> tuple[Any, float]:
         assert job.loader is not None
         began = monotonic()
         self._stats.loads += 1
@@ -477,61 +381,45 @@ class CacheManager:
             raise
         return value, monotonic() - began
 
-    async def _renew(self, redis_: Any, lease: str, who: str) -> None:
-        while True:
-            await asyncio.sleep(self.lease / 3)
-            with contextlib.suppress(redis.exceptions.RedisError, OSError):
-                await scripts.RENEW_LEASE(redis_, [lease], [who, _milliseconds(self.lease)])
-
-    async def _release(self, redis_: Any, lease: str, who: str) -> None:
-        try:
-            await scripts.RELEASE_LEASE(redis_, [lease], [who])
-        except (redis.exceptions.RedisError, OSError) as exc:
-            logger.info("A lease could not be given back, it runs out: %s", exc)
-
     async def _store(
-        self, job: _Job, data: bytes, seconds: float, value: Any, cost: float, who: str
+        self, job: Job, value: Any, seconds: float, cost: float, *, leased: bool
     ) -> bool | None:
-        """Write to Redis, and keep it here; False if the lease of `who` is gone, None after
-        an error."""
+        """Write to Redis, and keep it here. False if it was not to be written, None after an
+        error."""
+        data = self._redis.pack(job, value, cost)
         seconds *= 1 - self.jitter * random.random()
         token = self._local.begin(job.key)
         try:
-            redis_ = await underlying(self._client)
-            stored = await _IDEMPOTENT.call(
-                scripts.STORE,
-                redis_,
-                self._names(job.key, job.tags),
-                [who, data, _milliseconds(seconds)],
-            )
+            stored = await self._redis.store(job, data, seconds, leased=leased)
             if stored:
                 self._stats.stores += 1
                 self._keep(token, value, seconds, cost)
-            return bool(stored)
-        except (redis.exceptions.RedisError, OSError) as exc:
+            return stored
+        except RedisTrouble as exc:
             self._stats.errors += 1
-            logger.error("Redis set failed for key %s: %s", self.prefix + job.key, exc)
+            name = self._redis.name(job.key)
+            logger.error("Redis set failed for key %s: %s", name, exc.__cause__)
             return None
         finally:
             self._local.end(token)
 
-    def _refresh(self, job: _Job) -> None:
+    def _refresh(self, job: Job) -> None:
         """Load a key anew in the background, unless someone does already."""
         if job.key not in self._refreshing:
             self._refreshing.add(job.key)
             self._spawn(self._refresh_now(job.renamed()))
 
-    async def _refresh_now(self, job: _Job) -> None:
+    async def _refresh_now(self, job: Job) -> None:
         try:
-            _, _, ours = await self._ask_lease(job, early=True)
+            _, _, ours = await self._redis.ask_lease(job, early=True)
             if ours:
                 self._stats.early_refreshes += 1
                 await self._load_and_store(job)
-        except _RedisTrouble as exc:
+        except RedisTrouble as exc:
             self._stats.errors += 1
-            logger.info("Could not refresh %s early: %s", self.prefix + job.key, exc.__cause__)
+            logger.info("Could not refresh %s early: %s", self._redis.name(job.key), exc.__cause__)
         except Exception as exc:
-            logger.warning("Loading %s early failed: %s", self.prefix + job.key, exc)
+            logger.warning("Loading %s early failed: %s", self._redis.name(job.key), exc)
         finally:
             self._refreshing.discard(job.key)
 
@@ -564,12 +452,11 @@ class CacheManager:
             SerializationError: the codec cannot write the value.
         """
         self._attach()
-        job = _Job(key, self._seconds(ttl), None, tuple(tags), codec or self.codec)
+        job = Job(key, self._seconds(ttl), None, tuple(tags), codec or self.codec)
         seconds = job.ttl if value is not None or not self.negative_ttl else self.negative_ttl
-        data = self._close(job, value, 0.0)
         self._drop(key)
         try:
-            return bool(await self._store(job, data, seconds, value, 0.0, who=""))
+            return bool(await self._store(job, value, seconds, 0.0, leased=False))
         finally:
             # Reads that began meanwhile may hold the value before; what was kept is ours.
             self._flights.pop((key, False), None)
@@ -587,19 +474,10 @@ class CacheManager:
         self._attach()
         if not keys:
             return 0
-        names = [self._names(key, ()) for key in keys]
-
-        async def delete() -> int:
-            # The leases in the same step: no load under way is stored any more.
-            pipe = (await underlying(self._client)).pipeline(transaction=True)
-            pipe.delete(*(lease for _, lease in names))
-            pipe.delete(*(name for name, _ in names))
-            return int((await pipe.execute())[1])
-
         for key in keys:
             self._drop(key)
         try:
-            return await _IDEMPOTENT.call(delete)
+            return await self._redis.delete(keys)
         finally:
             for key in keys:  # reads that began meanwhile
                 self._drop(key)
@@ -614,15 +492,9 @@ class CacheManager:
             redis.exceptions.RedisError: as `delete`.
         """
         self._attach()
-        redis_ = await underlying(self._client)
         removed = 0
         for tag in tags:
-            count = _PORTION
-            while count >= _PORTION:
-                count, gone = await _IDEMPOTENT.call(
-                    scripts.UNTAG, redis_, [self._tags + tag], [self._leases, _PORTION]
-                )
-                removed += gone
+            removed += await self._redis.untag(tag)
         # Redis tells us of each key, but whoever called expects it to be so now.
         if removed:
             self._flush()
@@ -652,40 +524,3 @@ class CacheManager:
             return Cached(self, function, ttl, key, tuple(tags), codec)
 
         return decorate
-
-
-@dataclasses.dataclass
-class _Job:
-    """One look-up or write, with everything it needs to know."""
-
-    key: str
-    ttl: float
-    loader: Loader | None
-    tags: tuple[str, ...]
-    codec: Codec
-    damaged: bool = False
-    who: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
-
-    def renamed(self) -> _Job:
-        return dataclasses.replace(self, who=uuid.uuid4().hex)
-
-
-class _RedisTrouble(Exception):
-    """Wraps what Redis did, to tell it from what a loader raised."""
-
-
-@contextlib.contextmanager
-def _redis_trouble() -> Iterator[None]:
-    try:
-        yield
-    except (redis.exceptions.RedisError, OSError, RuntimeError) as exc:
-        raise _RedisTrouble from exc
-
-
-def _left(milliseconds: int) -> float:
-    """Seconds left out of the answer to PTTL; a key without an end has all the time."""
-    return math.inf if milliseconds == -1 else max(milliseconds, 0) / 1000
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

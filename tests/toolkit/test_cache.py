@@ -376,7 +376,7 @@ async def test_early_refresh_in_the_background(client, admin, until, monkeypatch
         assert (load.calls, cache.stats.early_refreshes) == (2, 1)
 
 
-def test_how_early():
+async def test_how_early():
     import aiecs_redis
 
     cache = CacheManager(aiecs_redis.Redis())
@@ -572,7 +572,7 @@ async def test_nothing_is_left_behind(client, admin, until):
     ("name", "value"),
     [("ttl", 0), ("lease", -1), ("local_ttl", -1), ("jitter", 1), ("local_size", -1)],
 )
-def test_wrong_values(name, value):
+async def test_wrong_values(name, value):
     import aiecs_redis
 
     with pytest.raises(ValueError, match=f"{name}={value}"):

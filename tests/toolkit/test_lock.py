@@ -392,7 +392,7 @@ def test_the_fence_is_in_the_slot_of_the_lock():
     ("options", "said"),
     [({"timeout": 0}, "timeout=0"), ({"wait": -1}, "wait=-1"), ({"lock_name": ""}, "empty")],
 )
-def test_wrong_values(options, said):
+async def test_wrong_values(options, said):
     import aiecs_redis
 
     with pytest.raises(ValueError, match=said):
