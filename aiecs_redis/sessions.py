@@ -15,7 +15,7 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from aiecs_redis._hash_store import HashStore
 from aiecs_redis._records import REST
@@ -56,13 +56,23 @@ class SessionStore(HashStore[AnySession]):
     pass through.
     """
 
+    @overload
+    def __init__(
+        self: SessionStore[Session], client: Any, *, prefix: str = ..., ttl: float = ...
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, client: Any, *, prefix: str = ..., ttl: float = ..., record: type[AnySession]
+    ) -> None: ...
+
     def __init__(
         self,
         client: Any,
         *,
         prefix: str = "session:",
         ttl: float = 1800,
-        record: type[AnySession] = Session,  # type: ignore[assignment]
+        record: Any = Session,
     ) -> None:
         super().__init__(client, prefix, ttl, record, "session_id")
 

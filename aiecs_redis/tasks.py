@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiecs_redis._hash_store import HashStore, forward_expired, scan
 from aiecs_redis._records import REST
@@ -63,13 +63,23 @@ class TaskStatusStore(HashStore[Status]):
     `async for status in store` goes over all of them. Errors of Redis pass through.
     """
 
+    @overload
+    def __init__(
+        self: TaskStatusStore[TaskStatus], client: Any, *, prefix: str = ..., ttl: float = ...
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, client: Any, *, prefix: str = ..., ttl: float = ..., record: type[Status]
+    ) -> None: ...
+
     def __init__(
         self,
         client: Any,
         *,
         prefix: str = "task:",
         ttl: float = 86400,
-        record: type[Status] = TaskStatus,  # type: ignore[assignment]
+        record: Any = TaskStatus,
     ) -> None:
         super().__init__(client, prefix, ttl, record, "task_id")
 
