@@ -32,7 +32,7 @@ async def start(url, first, count, timeout):
 
 @pytest.mark.parametrize(
     ("processes", "each", "timeout"),
-    [(2, 5, 1.0), pytest.param(25, 40, 5.0, marks=pytest.mark.long)],
+    [(2, 5, 2.0), pytest.param(25, 40, 5.0, marks=pytest.mark.long)],
 )
 async def test_only_fenced_writes_of_the_newest_holder_pass(
     own, admin, client, until, processes, each, timeout
