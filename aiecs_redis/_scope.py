@@ -16,7 +16,8 @@ class CancelScope:
         if task is None:
             raise RuntimeError("needs a running task")
         self._task: asyncio.Task[Any] = task
-        self._before: int = task.cancelling() if hasattr(task, "cancelling") else 0
+        cancelling = getattr(task, "cancelling", None)  # since Python 3.11
+        self._before: int = cancelling() if cancelling is not None else 0
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -32,5 +33,6 @@ class CancelScope:
         """
         if not self._cancelled:
             return False
-        others = hasattr(self._task, "uncancel") and self._task.uncancel() > self._before
+        uncancel = getattr(self._task, "uncancel", None)
+        others = uncancel is not None and uncancel() > self._before
         return isinstance(exc, asyncio.CancelledError) and not others

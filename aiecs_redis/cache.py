@@ -32,7 +32,7 @@ from aiecs_redis.serialization import JSON, Codec, SerializationError
 
 __all__ = ["CacheManager", "CacheStats"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

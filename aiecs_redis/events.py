@@ -31,7 +31,7 @@ from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["GapEvent", "KeyEvent", "KeyspaceEvents", "KeyspaceEventsError"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)

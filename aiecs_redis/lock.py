@@ -24,6 +24,7 @@ from aiecs_redis._scope import CancelScope
 from aiecs_redis._tasks import stop
 from aiecs_redis._underlying import check_client, underlying
 from aiecs_redis.exceptions import OutcomeUnknownError
+from aiecs_redis.retry import RetryPolicy
 
 __all__ = [
     "DistributedLock",
@@ -33,10 +34,11 @@ __all__ = [
     "StaleFencingTokenError",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_ASKING = RetryPolicy(base=0, retry_on=(), idempotent=True)
 _UNCHANGED: Any = object()
 _TRANSIENT = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 
@@ -106,15 +108,15 @@ class DistributedLock:
             raise ValueError("lock_name is empty: give the lock a name")
         if not timeout > 0:
             raise ValueError(f"timeout={timeout!r}: give seconds above 0")
-        self.redis_client = check_client(redis_client)
-        self.lock_name = f"lock:{lock_name}"
+        self.redis_client: Any = check_client(redis_client)
+        self.lock_name: str = f"lock:{lock_name}"
         self.timeout = timeout
-        self.wait = _checked_wait(wait)
+        self.wait: float | None = _checked_wait(wait)
         self.renew = renew
         self.on_lost = on_lost
-        self.identifier = str(uuid.uuid4())
+        self.identifier: str = str(uuid.uuid4())
         self.token: int | None = None
-        self.lost = False
+        self.lost: bool = False
         self._fence = scripts.fence_key(self.lock_name)
         self._deadline = 0.0  # of the loop's clock: until then the key is ours for certain
         self._keeper: asyncio.Task[None] | None = None
@@ -180,19 +182,14 @@ class DistributedLock:
     async def _try(self, redis_: Any) -> bool | float:
         """True if it is ours now, else for how many seconds it is someone else's at most."""
         loop = asyncio.get_running_loop()
-        for _ in range(3):
-            asked = loop.time()
-            try:
-                token, left = await scripts.ACQUIRE(
-                    redis_,
-                    [self.lock_name, self._fence],
-                    [self.identifier, _milliseconds(self.timeout)],
-                )
-                break
-            except OutcomeUnknownError as exc:  # the script knows its own identifier again
-                failure = exc
-        else:
-            raise failure
+        asked = loop.time()
+        # Asked twice, the script knows its own identifier again.
+        token, left = await _ASKING.call(
+            scripts.ACQUIRE,
+            redis_,
+            [self.lock_name, self._fence],
+            [self.identifier, _milliseconds(self.timeout)],
+        )
         if token:
             self._granted(redis_, int(token), asked + self.timeout)
             return True

@@ -34,7 +34,7 @@ __all__ = [
     "safe_redis_operation",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Operation = Callable[..., Awaitable[T]]

@@ -274,3 +274,16 @@ def test_python_modules_are_short_and_documented(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 2 * LINES
     assert re.match(r'(#!.*\n)?r?"""\S', text)
+
+
+CORE = ["client", "connection", "exceptions", "pipeline", "pubsub", "redis_client", "settings"]
+TOOLKIT = ["cache", "events", "lock", "retry", "serialization", "sessions", "tasks"]
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_clients_know_nothing_of_the_toolkit(name):
+    text = (ROOT / "aiecs_redis" / f"{name}.py").read_text()
+    imported = re.findall(r"^\s*(?:from|import) aiecs_redis[.\w]* import (.*)", text, re.MULTILINE)
+    modules = re.findall(r"^\s*(?:from|import) aiecs_redis\.(\w+)", text, re.MULTILINE)
+    words = {word.strip(" ()") for line in imported for word in line.split(",")}
+    assert not (words | set(modules)) & set(TOOLKIT)
