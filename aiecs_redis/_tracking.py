@@ -122,6 +122,8 @@ class Invalidations:
                 logger.info("Client tracking lost its connection, connecting again: %s", exc)
             except RuntimeError as exc:  # a RedisClient that was closed: it may be opened again
                 logger.info("Client tracking has no client: %s", exc)
+            except Exception as exc:
+                logger.exception("Client tracking failed, connecting again: %s", exc)
             finally:
                 if self.connected:
                     self.connected = False

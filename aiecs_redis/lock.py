@@ -234,12 +234,11 @@ class DistributedLock:
                     ),
                     self._deadline - asked,
                 )
-            except (*_TRANSIENT, asyncio.TimeoutError):
-                # Until the deadline it is ours, whatever the connection does.
+            except Exception as exc:
+                # Until the deadline it is ours, whatever becomes of the connection.
+                logger.info("%s is not renewed yet: %s", self.lock_name, exc)
                 await asyncio.sleep(min(0.05, self.timeout / 20))
                 continue
-            except redis.exceptions.RedisError:
-                return self._lose()
             if not renewed:
                 return self._lose()
             self._deadline = asked + self.timeout
