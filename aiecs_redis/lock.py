@@ -40,7 +40,6 @@ T = TypeVar("T")
 
 _ASKING = RetryPolicy(base=0, retry_on=(), idempotent=True)
 _UNCHANGED: Any = object()
-_TRANSIENT = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 
 
 class LockNotAcquiredError(redis.exceptions.LockError):
@@ -208,7 +207,7 @@ class DistributedLock:
         try:
             # It may have been granted without our hearing of it. If this fails, it ends by itself.
             await asyncio.wait_for(self._release(), 1)
-        except (*_TRANSIENT, redis.exceptions.RedisError, asyncio.TimeoutError) as exc:
+        except (redis.exceptions.RedisError, OSError, RuntimeError, asyncio.TimeoutError) as exc:
             logger.info("%s could not be given back: %s", self.lock_name, exc)
 
     # --------------------------------------------------------------------- hold

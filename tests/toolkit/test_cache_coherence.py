@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 
 import pytest
 
@@ -62,18 +63,24 @@ async def write(ledger, writer, rng, operations, done):
         await asyncio.sleep(0)
 
 
-async def get(cache, key):
-    """Read; again when asyncio trips over a connection that was cut, as in CPython 3.13.0.
+async def asyncio_trips_over_cut_connections():
+    """Whether writing to a closed transport is an AttributeError, as in CPython 3.13.0.
 
-    Writing to it with redis-py is an AttributeError of the transport there, which redis-py does
-    not know for a lost connection.
+    redis-py writes with `writelines`, does not know this for a lost connection, and goes on using
+    it: every cut costs its time-out then.
     """
-    while True:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, sock=ours
+        )
+        transport.abort()
+        await asyncio.sleep(0.01)
         try:
-            return await cache.get(key)
-        except AttributeError as exc:
-            if "_add_writer" not in str(exc):
-                raise
+            transport.writelines([b"x"])
+        except AttributeError:
+            return True
+        return False
 
 
 async def read(ledger, rng, operations):
@@ -86,7 +93,7 @@ async def read(ledger, rng, operations):
             ledger.check(key, floor, value)
         if value is None or rng.random() < 0.02:
             floor = ledger.floor[key]
-            ledger.check(key, floor, await get(cache, key))
+            ledger.check(key, floor, await cache.get(key))
         elif ledger.reads % 64 == 0:
             await asyncio.sleep(0)
 
@@ -98,6 +105,8 @@ async def read(ledger, rng, operations):
 async def test_no_read_is_stale_after_the_invalidation_arrived(
     make_client, proxy, kind, operations, cuts
 ):
+    if kind == "redis-py" and await asyncio_trips_over_cut_connections():
+        pytest.skip("asyncio of this CPython trips over writing to a cut connection")
     behind = await make_client(proxy, kind)
     direct = await make_client()
     rng = random.Random(operations)
