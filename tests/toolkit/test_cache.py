@@ -153,15 +153,20 @@ async def test_without_a_local_level(client, admin):
         assert cache.get_nowait("a") is None
 
 
-async def test_a_local_hit_takes_less_than_a_microsecond(client, admin):
+async def test_a_local_hit_costs_little_more_than_a_few_calls(client, admin):
+    """A quarter of a microsecond on a usual machine; here in terms of what a call costs."""
     admin.set("cache:a", "1")
-    cache = CacheManager(client)
-    await cache.start()
-    assert await cache.get("a") == 1
-    best = min(timeit.repeat(lambda: cache.get_nowait("a"), number=10_000, repeat=20)) / 10_000
-    assert best < 1e-6
-    assert cache.stats.local_hits == 200_000
-    await cache.aclose()
+    async with CacheManager(client) as cache:
+        assert await cache.get("a") == 1
+
+        def nothing(key, default=None):
+            return default
+
+        def best(function):
+            return min(timeit.repeat(lambda: function("a"), number=10_000, repeat=20))
+
+        assert best(cache.get_nowait) < 10 * best(nothing)
+        assert cache.stats.local_hits == 200_000
 
 
 async def test_a_lost_connection_empties_the_local_level(make_client, proxy, until):
