@@ -178,7 +178,15 @@ future_get_loop_attribute(ArCommand *self, void *Py_UNUSED(closure))
     return future_get_loop(self, NULL);
 }
 
-/* asyncio.gather() asks a cancelled child for this. */
+/* asyncio.gather(return_exceptions=True) asks a cancelled child for this, ... */
+static PyObject *
+future_get_cancel_message(ArCommand *self, void *Py_UNUSED(closure))
+{
+    PyObject *message = self->status == AR_CANCELLED ? self->result : NULL;
+    return Py_NewRef(message != NULL ? message : Py_None);
+}
+
+/* ... and without it for this. */
 static PyObject *
 future_make_cancelled_error(ArCommand *self, PyObject *Py_UNUSED(ignored))
 {
@@ -216,6 +224,7 @@ static PyGetSetDef future_getset[] = {
     AR_AWAITABLE_GETSET,
     {"_asyncio_future_blocking", (getter)future_get_blocking, (setter)ar_awaitable_set_blocking,
      NULL, NULL},
+    {"_cancel_message", (getter)future_get_cancel_message, NULL, NULL, NULL},
     {"_loop", (getter)future_get_loop_attribute, NULL, NULL, NULL},
     {NULL},
 };

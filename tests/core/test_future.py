@@ -92,6 +92,20 @@ def test_cancel_message(case, blocked, message):
     case(main)
 
 
+
+def test_gather_collects_a_cancelled_child(case, blocked):
+    async def main(client):
+        waiting = asyncio.ensure_future(client.blpop("nothing", 30))
+        gathered = asyncio.gather(waiting, client.ping(), return_exceptions=True)
+        await blocked(1)
+        waiting.cancel()
+        cancelled, ping = await asyncio.wait_for(gathered, 10)
+        assert type(cancelled) is asyncio.CancelledError
+        assert ping is True
+
+    case(main)
+
+
 @needs_messages
 def test_cancel_message_by_keyword(case, blocked):
     async def main(client):
