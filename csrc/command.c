@@ -1,6 +1,7 @@
 /* The life of a command up to its result, and the waking of whoever waits for it. */
 #include "command.h"
 
+#include <stddef.h>
 #include <string.h>
 
 ArCommand *
@@ -148,16 +149,54 @@ resume_task(ArCommand *command, PyObject *callback, PyObject *context)
     }
 }
 
+/* Without memory for jobs: at the end of the drain or turn no task is running, so that the callbacks
+ * can be called from there. */
 static void
-wake(ArCommand *command)
+wake_late(ar_flushable *flushable)
 {
+    ArCommand *command = (ArCommand *)((char *)flushable - offsetof(ArCommand, late));
+    ArCore *core = command->core;
     PyObject *callback = command->callback, *context = command->callback_context;
     PyObject *more = command->more_callbacks;
     command->callback = command->callback_context = command->more_callbacks = NULL;
-    if (callback == NULL) {
+    Py_ssize_t more_count = more != NULL ? PyList_GET_SIZE(more) : 0;
+    for (Py_ssize_t i = -1; i < more_count; i++) {
+        PyObject *pair = i >= 0 ? PyList_GET_ITEM(more, i) : NULL;
+        PyObject *function = pair != NULL ? PyTuple_GET_ITEM(pair, 0) : callback;
+        PyObject *within = pair != NULL ? PyTuple_GET_ITEM(pair, 1) : context;
+        if (core->ev == NULL || core->interrupt != NULL) { /* being closed, by a task maybe */
+            call_later(command, function, within);
+        } else {
+            resume_task(command, function, within);
+        }
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(more);
+    Py_DECREF(command);
+}
+
+static void
+wake(ArCommand *command)
+{
+    if (command->callback == NULL) {
         return;
     }
     ArCore *core = command->core;
+    size_t waiters = 1;
+    if (command->more_callbacks != NULL) {
+        waiters += (size_t)PyList_GET_SIZE(command->more_callbacks);
+    }
+    if (ar_core_reserve_jobs(core, waiters) < 0) {
+        PyErr_Clear();
+        command->late = (ar_flushable){.flush = wake_late};
+        Py_INCREF(command);
+        (void)ar_core_mark_dirty(core, &command->late);
+        return;
+    }
+    PyObject *callback = command->callback, *context = command->callback_context;
+    PyObject *more = command->more_callbacks;
+    command->callback = command->callback_context = command->more_callbacks = NULL;
     if (core->delivering && more == NULL && core->interrupt == NULL &&
         is_task_wakeup(command->state, callback)) {
         core->delivering = 0; /* no task is resumed inside of another one */

@@ -80,7 +80,10 @@ typedef struct ArCommand {
     PyObject *inner;   /* the future a coroutine-style driver waits on, or NULL */
     PyObject **argv;   /* owned arguments; argv[0] is the command's name */
     Py_ssize_t argc;
-    PyObject *inline_argv[AR_INLINE_ARGUMENTS];
+    union {
+        PyObject *inline_argv[AR_INLINE_ARGUMENTS];
+        ar_flushable late; /* once finished: its waiters are woken at the end of the turn */
+    };
     ArQueue *batch;      /* the commands of a pipeline, or NULL */
     PyObject *replies;   /* of the batch, as far as they have come */
     Py_ssize_t missing;  /* replies of the batch still to come */

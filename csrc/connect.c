@@ -166,7 +166,10 @@ start_connect(ar_conn *conn, const char *address)
         address_failed(conn, errno != 0 ? errno : ECONNREFUSED);
         return;
     }
-    redisReader *reader = ar_reply_reader_new(&conn->sink);
+    redisReader *reader = NULL;
+    if (ar_core_reserve(conn->core, conn->context->fd) == 0) {
+        reader = ar_reply_reader_new(&conn->sink);
+    }
     if (reader == NULL) {
         ar_conn_lose(conn, NULL, 0);
         return;

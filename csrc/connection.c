@@ -26,6 +26,7 @@ ar_conn_new(ArCore *core, ArConfig *config, ar_lane lane, const ar_conn_owner *c
     conn->owner = owner;
     conn->module_state = core->state;
     conn->core = (ArCore *)Py_NewRef((PyObject *)core);
+    core->connections++;
     conn->config = (ArConfig *)Py_NewRef((PyObject *)config);
     conn->lane = lane;
     conn->protocol = config->protocol;
@@ -71,6 +72,7 @@ ar_conn_unref(ar_conn *conn)
     Py_CLEAR(conn->handshake_error);
     Py_CLEAR(conn->addresses);
     Py_CLEAR(conn->config);
+    conn->core->connections--;
     Py_CLEAR(conn->core);
     PyMem_Free(conn);
 }

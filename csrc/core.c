@@ -35,7 +35,56 @@ ar_core_alive(const ArCore *core)
     return core->generation == process_generation && !loop_is_closed(core->loop);
 }
 
+/* ---- memory, asked for where there is a way to fail ---- */
+
+/* Watchers of one connection, and of one pool, at most. */
+#define WATCHERS_EACH 4
+/* For pools that start a timer before their first connection. */
+#define WATCHERS_SPARE 64
+
+int
+ar_core_reserve(ArCore *core, int fd)
+{
+    int watchers = (core->connections + core->users) * WATCHERS_EACH + WATCHERS_SPARE;
+    if (core->ev != NULL && ar_libev_reserve(core->ev, fd, watchers) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static void
+on_waker(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED(events))
+{
+    ArCore *core = watcher->data;
+    ar_libev_waker_silence(core->waker);
+    core->turn_owed = 1;
+}
+
+static int
+start_waker(ArCore *core)
+{
+    if (ar_libev_waker_open(core->waker) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    if (ar_core_reserve(core, core->waker[0]) < 0) {
+        return -1;
+    }
+    ar_libev_io_init(&core->waker_watcher, on_waker, core->waker[0], EV_READ, core);
+    ev_io_start(core->ev, &core->waker_watcher);
+    ev_run(core->ev, EVRUN_NOWAIT); /* from now on the kernel knows of it */
+    return 0;
+}
+
 /* ---- closing ---- */
+
+static void
+destroy_libev(ArCore *core, struct ev_loop *ev)
+{
+    ev_loop_destroy(ev);
+    ar_libev_waker_close(core->waker);
+}
 
 void
 ar_core_close(ArCore *core)
@@ -60,7 +109,7 @@ ar_core_close(ArCore *core)
         ar_core_cancel_timer(core);
     }
     ar_core_flush_dirty(core); /* closed connections: lets go of them */
-    ev_loop_destroy(ev);
+    destroy_libev(core, ev);
 }
 
 void
@@ -136,7 +185,7 @@ core_dealloc(ArCore *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->ev != NULL) {
-        ev_loop_destroy(self->ev);
+        destroy_libev(self, self->ev);
     }
     (void)core_clear(self);
     Py_CLEAR(self->loop);
@@ -163,10 +212,14 @@ core_new(ar_state *state, PyObject *loop)
     core->loop = Py_NewRef(loop);
     core->generation = process_generation;
     core->thread = PyThread_get_thread_ident();
+    core->waker[0] = core->waker[1] = -1;
     core->ev = ar_libev_new();
     if (core->ev == NULL) {
         PyErr_SetString(PyExc_OSError, "libev could not create an event loop "
                                        "(out of memory or file descriptors)");
+        goto error;
+    }
+    if (start_waker(core) < 0) {
         goto error;
     }
     if ((core->call_soon = PyObject_GetAttrString(loop, "call_soon")) == NULL ||

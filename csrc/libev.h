@@ -46,11 +46,21 @@
 /* A private loop on epoll or kqueue (never the default loop, which takes SIGCHLD); NULL on failure. */
 struct ev_loop *ar_libev_new(void);
 
+/* Room for `watchers` watchers in all, and for one on `fd`: libev itself aborts when it lacks memory. -1: there
+ * is none. */
+int ar_libev_reserve(struct ev_loop *loop, int fd, int watchers);
+
 /* The file descriptor that becomes readable when a watched descriptor has an event. */
 int ar_libev_backend_fd(struct ev_loop *loop);
 
 /* Seconds until the next timer is due (0 when it is overdue), or -1 when no timer is active. */
 double ar_libev_next_timeout(struct ev_loop *loop);
+
+/* A descriptor pair that makes a loop turn up without an allocation: [0] is to be watched. */
+int ar_libev_waker_open(int ends[2]);
+void ar_libev_waker_ring(const int ends[2]);
+void ar_libev_waker_silence(const int ends[2]);
+void ar_libev_waker_close(int ends[2]);
 
 /* ev_io_init and its like are macros that pun types; here they are functions. */
 typedef void (*ar_io_callback)(struct ev_loop *loop, ev_io *watcher, int events);

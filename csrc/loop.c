@@ -32,26 +32,45 @@ schedule_turn(ArCore *core)
         core->thread == PyThread_get_thread_ident()
             ? PyObject_CallOneArg(core->call_soon, core->turn_method)
             : PyObject_CallMethod(core->loop, "call_soon_threadsafe", "O", core->turn_method);
-    if (handle == NULL) {
-        core->turn_scheduled = 0;
+    if (handle != NULL) {
+        Py_DECREF(handle);
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) && core->ev != NULL) {
+        PyErr_Clear();
+        ar_libev_waker_ring(core->waker); /* the drain it leads to stands for the turn */
+        return 0;
+    }
+    core->turn_scheduled = 0;
+    return -1;
+}
+
+int
+ar_core_reserve_jobs(ArCore *core, size_t count)
+{
+    size_t wanted = core->job_count + count;
+    if (wanted <= core->job_capacity) {
+        return 0;
+    }
+    size_t capacity = core->job_capacity ? core->job_capacity : 64;
+    while (capacity < wanted) {
+        capacity *= 2;
+    }
+    ar_job *jobs = PyMem_Realloc(core->jobs, capacity * sizeof(*jobs));
+    if (jobs == NULL) {
+        PyErr_NoMemory();
         return -1;
     }
-    Py_DECREF(handle);
+    core->jobs = jobs;
+    core->job_capacity = capacity;
     return 0;
 }
 
 static int
 push_job(ArCore *core, ar_job job)
 {
-    if (core->job_count == core->job_capacity) {
-        size_t capacity = core->job_capacity ? core->job_capacity * 2 : 64;
-        ar_job *jobs = PyMem_Realloc(core->jobs, capacity * sizeof(*jobs));
-        if (jobs == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        core->jobs = jobs;
-        core->job_capacity = capacity;
+    if (ar_core_reserve_jobs(core, 1) < 0) {
+        return -1;
     }
     Py_XINCREF(job.subject);
     Py_XINCREF(job.callback);
@@ -165,7 +184,15 @@ arm_timer(ArCore *core)
     core->timer_handle =
         PyObject_CallFunction(core->call_later, "dO", left + 0.0005, core->timer_method);
     core->timer_due = due;
-    return core->timer_handle == NULL ? -1 : 0;
+    if (core->timer_handle != NULL) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        ar_libev_waker_ring(core->waker); /* to try again with the next drain */
+        return 0;
+    }
+    return -1;
 }
 
 /* ---- errors ---- */
@@ -233,6 +260,8 @@ take_interrupt(ArCore *core)
     return NULL;
 }
 
+static PyObject *core_turn(ArCore *core, PyObject *ignored);
+
 /* Handles what the kernel has for us, resuming the tasks whose replies are in, and writes once. */
 static PyObject *
 core_drain(ArCore *core, PyObject *Py_UNUSED(ignored))
@@ -254,6 +283,13 @@ core_drain(ArCore *core, PyObject *Py_UNUSED(ignored))
     PyObject *result = take_interrupt(core);
     if (result != NULL && arm_timer(core) < 0) {
         Py_CLEAR(result);
+    }
+    if (core->turn_owed && result != NULL) {
+        core->turn_owed = 0;
+        if (core->turn_scheduled) {
+            Py_DECREF(result);
+            result = core_turn(core, NULL);
+        }
     }
     Py_DECREF(core);
     return result;

@@ -38,7 +38,11 @@ typedef struct ArCore {
     PyObject *interrupt;         /* KeyboardInterrupt or SystemExit on its way out of the drain */
     PyThreadState *drain_thread; /* set while a drain runs */
     int users;                   /* pools attached */
-    int delivering;              /* a reply is being handed to its waiter */
+    int connections;             /* that live */
+    int waker[2];                /* wakes the loop when call_soon() has no memory */
+    ev_io waker_watcher;
+    int turn_owed;  /* a turn was due, and asyncio had no memory for it */
+    int delivering; /* a reply is being handed to its waiter */
     int turn_scheduled;
     int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
     unsigned generation;  /* of the process: differs after fork() */
@@ -68,6 +72,10 @@ void ar_core_detach(ArCore *core);
 int ar_core_schedule_job(ArCore *core, ar_job_function function, PyObject *subject);
 int ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject,
                               PyObject *context);
+/* Room for so many more jobs; -1 with MemoryError set. */
+int ar_core_reserve_jobs(ArCore *core, size_t count);
+/* Room in libev for one more connection, on the descriptor `fd`; -1 with MemoryError set. */
+int ar_core_reserve(ArCore *core, int fd);
 /* Flush at the end of the drain under way, else of the next loop turn. Returns 1 when it was queued by
  * this call: the flushable has to stay alive until its flush(). */
 int ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);

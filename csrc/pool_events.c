@@ -80,7 +80,8 @@ conn_resume_later(ar_conn *conn)
     if (!pool->resume_scheduled) {
         pool->resume_scheduled = 1;
         if (ar_core_schedule_job(pool->core, resume_job, (PyObject *)pool) < 0) {
-            PyErr_Clear(); /* the loop is closed: nobody is waiting any more */
+            pool->resume_scheduled = 0;
+            ar_conn_lose(conn, NULL, 0); /* no memory, or the loop is closed */
         }
     }
 }

@@ -104,10 +104,12 @@ def test_includes_point_strictly_down():
 
 
 # CPython and hiredis take pointers to tables without const, which nobody writes to; the number of
-# forks is counted by a handler of pthread_atfork(), which is handed nothing.
+# forks is counted by a handler of pthread_atfork(), which is handed nothing, and neither is libev's
+# allocator.
 MUTABLE = re.compile(
     r"PyMethodDef|PyGetSetDef|PyMemberDef|PyType_Slot|PyType_Spec|PyModuleDef(_Slot)?"
     r"|redisReplyObjectFunctions|char \*keywords\[\]|unsigned process_generation"
+    r"|_Thread_local void \*first_blocks"
 )
 
 
