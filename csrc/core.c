@@ -15,8 +15,10 @@ loop_is_closed(PyObject *loop)
 {
     PyObject *closed = PyObject_CallMethod(loop, "is_closed", NULL);
     if (closed == NULL) {
+        /* Without memory to ask: a closed loop will refuse, of one that runs nobody may be forgotten. */
+        int unknown = PyErr_ExceptionMatches(PyExc_MemoryError);
         PyErr_Clear();
-        return 1;
+        return !unknown;
     }
     int result = PyObject_IsTrue(closed);
     Py_DECREF(closed);
@@ -86,30 +88,47 @@ destroy_libev(ArCore *core, struct ev_loop *ev)
     ar_libev_waker_close(core->waker);
 }
 
+/* -1: a descriptor that asyncio watches must not be closed, and there was no memory to tell it so. */
+static int
+leave_asyncio(ArCore *core, struct ev_loop *ev)
+{
+    PyObject *result =
+        PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(ev));
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        return -1;
+    }
+    if (result == NULL) {
+        PyErr_WriteUnraisable(core->loop);
+    }
+    Py_XDECREF(result);
+    ar_core_cancel_timer(core);
+    return 0;
+}
+
 void
 ar_core_close(ArCore *core)
 {
     if (core->ev == NULL) {
         return;
     }
+    PyObject *pending = ar_exception_take();
     struct ev_loop *ev = core->ev;
     core->ev = NULL;
-    if (ar_core_find(core->state, core->loop) == core) {
-        if (PyDict_DelItem(core->state->cores, core->loop) < 0) {
+    if (ar_core_alive(core) && leave_asyncio(core, ev) < 0) {
+        core->ev = ev;
+        ar_libev_waker_ring(core->waker); /* the next drain tries again */
+    } else {
+        if (ar_core_find(core->state, core->loop) == core &&
+            PyDict_DelItem(core->state->cores, core->loop) < 0) {
             PyErr_Clear();
         }
+        ar_core_flush_dirty(core); /* closed connections: lets go of them */
+        destroy_libev(core, ev);
     }
-    if (ar_core_alive(core)) {
-        PyObject *result =
-            PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(ev));
-        if (result == NULL) {
-            PyErr_WriteUnraisable(core->loop);
-        }
-        Py_XDECREF(result);
-        ar_core_cancel_timer(core);
+    if (pending != NULL) {
+        ar_exception_restore(pending);
     }
-    ar_core_flush_dirty(core); /* closed connections: lets go of them */
-    destroy_libev(core, ev);
 }
 
 void
