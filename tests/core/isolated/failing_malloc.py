@@ -1,0 +1,335 @@
+"""Allocations of the core fail one after the other: an error, never a crash, a hang or a leak.
+
+    failing_malloc.py PORT SCENARIO FIRST LAST STEP BURST FRAMES [CERTIFICATES]
+
+Runs a scenario with the FIRST, the FIRST + STEP, ... LAST allocation failing, together with the
+BURST - 1 behind it, or until a run has no more allocations. FRAMES: how near to the core a call
+has to be to count, 0 for every allocation of the process. failing_malloc.c has to be preloaded,
+with PYTHONMALLOC=malloc.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import logging
+import sys
+import warnings
+
+import redis
+
+import aiecs_redis
+
+port, scenario_name = int(sys.argv[1]), sys.argv[2]
+first, last, step, burst, frames = map(int, sys.argv[3:8])
+options = {"host": "127.0.0.1", "port": port, "socket_connect_timeout": 5, "socket_timeout": 5}
+if scenario_name == "tls":
+    options.update(ssl=True, ssl_ca_certs=sys.argv[8])
+
+library = ctypes.CDLL(None)
+library.failing_live.restype = library.failing_disarm.restype = ctypes.c_long
+arm, disarm, live = library.failing_arm, library.failing_disarm, library.failing_live
+arm.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int]
+
+HANG = 3.0
+# Blocks that asyncio's run_in_executor() leaves by itself (a future in a cycle of C objects).
+CPYTHON_LEAVES = {"names": 60}
+EXPECTED = (MemoryError, SystemError, redis.RedisError, OSError)  # hiredis and OpenSSL tell it in their words
+strange = []
+
+
+def tolerable(exception):
+    while exception is not None:
+        if isinstance(exception, EXPECTED) and not isinstance(exception, TimeoutError):
+            return True
+        if isinstance(exception, SystemError) and "without exception set" in str(exception):
+            frame = exception.__traceback__
+            while frame.tb_next is not None:
+                frame = frame.tb_next
+            # CPython's own: a dict in asyncio that lacks memory for its KeyError.
+            return "asyncio" in frame.tb_frame.f_code.co_filename
+        exception = exception.__cause__ or exception.__context__
+    return False
+
+
+def note(message, exception):
+    if exception is None or not (tolerable(exception) or isinstance(exception, RuntimeWarning)):
+        strange.append(f"{message}: {exception!r}")
+
+
+sys.unraisablehook = lambda hook: note("unraisable", hook.exc_value)
+
+
+@contextlib.contextmanager
+def failing(number):
+    arm(number, number + burst - 1, frames)
+    try:
+        yield
+    finally:
+        counts.append(disarm())
+
+
+counts = []
+
+
+def check(results, expected):
+    for result in results:
+        if isinstance(result, BaseException):
+            note("raised", result)
+        elif result not in expected:
+            strange.append(f"wrong result: {result!r}")
+
+
+async def tried(make, *expected):
+    try:
+        result = await make()
+    except EXPECTED as exception:
+        note("raised", exception)
+    else:
+        check([result], expected)
+
+
+async def closed(client):
+    try:
+        await client.aclose()
+    except EXPECTED as exception:
+        note("raised", exception)
+        await client.aclose()
+
+
+def made():
+    return aiecs_redis.Redis(**options)
+
+
+async def connect(number):
+    client = made()
+    with failing(number):
+        await tried(lambda: client.get("key"), b"value")
+    await tried(lambda: client.get("key"), b"value")
+    await closed(client)
+
+
+tls = connect
+
+
+class Direct(concurrent.futures.ThreadPoolExecutor):
+    """Without memory, CPython's own loses its lock, or waits for a thread that never started."""
+
+    def submit(self, function, *args):
+        future = concurrent.futures.Future()
+        future.set_result(function(*args))
+        return future
+
+
+async def names(number):
+    # Where a future of asyncio loses its callback, the connection's own deadline is what remains.
+    own = {"host": "localhost", "client_name": "n", "db": 1, "socket_connect_timeout": 0.3}
+    client = aiecs_redis.Redis(**{**options, **own})
+    asyncio.get_running_loop().set_default_executor(Direct())
+    with failing(number):
+        await tried(lambda: client.get("key"), None)
+    await closed(client)
+
+
+async def get(number):
+    client = made()
+    await client.get("key")
+    with failing(number):
+        await tried(lambda: client.get("key"), b"value")
+        await tried(lambda: client.set("key", "value", ex=100), True)
+        await tried(lambda: client.hgetall("hash"), {b"f": b"v"})
+        await tried(lambda: client.execute_command("NOSUCH"))
+        await tried(lambda: client.execute_command("SET", "other", object()))
+    assert await client.get("key") == b"value"
+    await closed(client)
+
+
+async def gather(number):
+    client = made()
+    await client.get("key")
+    results = []
+    with failing(number), contextlib.suppress(MemoryError):
+        results = await asyncio.gather(
+            *(client.get("key") for _ in range(30)),
+            *(asyncio.create_task(client.get("key")) for _ in range(10)),
+            return_exceptions=True,
+        )
+    check(results, [b"value"])
+    assert await client.get("key") == b"value"
+    await closed(client)
+
+
+async def pipeline(number):
+    client = made()
+    await client.get("key")
+    with failing(number):
+        for transaction in (False, True):
+            with contextlib.suppress(*EXPECTED):
+                made_of = client.pipeline(transaction=transaction)
+                made_of.set("key", "value").get("key").hgetall("hash").execute_command("NOSUCH")
+                found = await made_of.execute(raise_on_error=False)
+                check(found[:3], [True, b"value", {b"f": b"v"}])
+    assert await client.get("key") == b"value"
+    await closed(client)
+
+
+async def pubsub(number):
+    client = made()
+    pubsub = client.pubsub()
+    with failing(number), contextlib.suppress(*EXPECTED):
+        await pubsub.subscribe("channel")
+        await pubsub.get_message(timeout=1)
+        await client.publish("channel", "text")
+        await pubsub.get_message(timeout=1)
+        await pubsub.unsubscribe("channel")
+    await pubsub.aclose()
+    await closed(client)
+
+
+async def blocking(number):
+    client = made()
+    await client.delete("list")
+    with failing(number):
+        with contextlib.suppress(MemoryError):
+            waiting = asyncio.ensure_future(client.blpop("list", 2))
+            await tried(lambda: client.rpush("list", "item"), 1)
+            with contextlib.suppress(*EXPECTED):
+                assert list(await waiting or ()) in ([b"list", b"item"], [])
+    await closed(client)
+
+
+async def cancel(number):
+    client = made()
+    await client.get("key")
+    futures = []
+    with failing(number):
+        with contextlib.suppress(MemoryError):
+            for _ in range(10):
+                futures.append(asyncio.ensure_future(client.get("key")))
+            futures.append(asyncio.create_task(client.blpop("nothing", 20)))
+            futures.append(asyncio.ensure_future(client.blpop("nothing", 20)))
+            await asyncio.sleep(0)
+        for future in futures[::2] + futures[-2:]:
+            with contextlib.suppress(MemoryError):
+                future.cancel()
+    for future in futures[-2:]:
+        future.cancel()
+    for result in await asyncio.gather(*futures, return_exceptions=True):
+        if not isinstance(result, asyncio.CancelledError):
+            check([result], [b"value"])
+    assert await client.get("key") == b"value"
+    await closed(client)
+
+
+async def close(number):
+    client = made()
+    await client.get("key")
+    futures = [asyncio.ensure_future(client.get("key")) for _ in range(10)]
+    futures.append(asyncio.ensure_future(client.blpop("nothing", 20)))
+    await asyncio.sleep(0)
+    with failing(number):
+        try:
+            await client.aclose()
+        except EXPECTED as exception:
+            note("raised", exception)
+    await client.aclose()
+    check(await asyncio.gather(*futures, return_exceptions=True), [b"value"])
+
+
+async def reconnect(number):
+    client = made()
+    identity = await client.client_id()
+    async with redis.asyncio.Redis(host="127.0.0.1", port=port) as other:
+        with failing(number):
+            futures = []
+            with contextlib.suppress(MemoryError):
+                futures = [asyncio.ensure_future(client.blpop("nothing", 20)) for _ in range(2)]
+            await other.client_kill_filter(_id=identity)
+            await tried(lambda: client.get("key"), b"value")
+    for future in futures:
+        future.cancel()
+    await asyncio.gather(*futures, return_exceptions=True)
+    await tried(lambda: client.get("key"), b"value")
+    await closed(client)
+
+
+def run(number):
+    """One run; returns whether the process had as many allocations."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, found: note(found["message"], found.get("exception")))
+    asyncio.set_event_loop(loop)
+    counts.clear()
+    faulthandler.dump_traceback_later(4 * HANG, exit=True)
+    try:
+        loop.run_until_complete(asyncio.wait_for(globals()[scenario_name](number), HANG))
+    except EXPECTED as exception:
+        strange.append(f"{type(exception).__name__} left the scenario: {exception!r}")
+    except asyncio.TimeoutError:
+        strange.append("hung")
+    finally:
+        disarm()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, *EXPECTED):
+                loop.run_until_complete(task)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        asyncio.set_event_loop(None)
+        faulthandler.cancel_dump_traceback_later()
+    return counts and counts[0] >= number
+
+
+def settled():
+    sys._clear_type_cache()  # keeps names of attributes alive
+    for _ in range(3):
+        gc.collect()
+    return live()
+
+
+def leaks(number):
+    """How many blocks every run leaves behind; what goes to a cache does so only once."""
+    run(number)
+    least = sys.maxsize
+    for _ in range(6):
+        before = settled()
+        run(number)
+        least = min(least, settled() - before)
+        if least <= 0:
+            return 0
+    return least
+
+
+async def prepare():
+    async with redis.asyncio.Redis(**{**options, "socket_timeout": None}) as client:
+        await client.set("key", "value")
+        await client.delete("hash", "list", "nothing")
+        await client.hset("hash", "f", "v")
+
+
+warnings.simplefilter("ignore")
+logging.disable()
+# A task that cannot take its step, for want of memory in asyncio itself, is lost: nobody's to mend.
+assert library.failing_watch(b"aiecs_redis/_native", b"_asyncio"), "the core is not loaded"
+asyncio.run(prepare())
+gc.collect()
+gc.freeze()
+for _ in range(3):
+    run(10**9)
+assert not strange, strange
+allocations = counts[0]
+number, runs, bad = first, 0, 0
+while number <= min(last, allocations + 1):
+    strange.clear()
+    left = leaks(number)
+    if left > CPYTHON_LEAVES.get(scenario_name, 0):
+        strange.append(f"leaves {left} blocks")
+    if strange:
+        bad += 1
+        print(f"{scenario_name}, allocation {number}: {'; '.join(dict.fromkeys(strange))}"[:400])
+    runs += 1
+    number += step
+print(f"{scenario_name}: {runs} of {allocations} allocations failed, {bad} with trouble")
+sys.exit(bad > 0)

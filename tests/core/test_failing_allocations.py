@@ -1,0 +1,99 @@
+"""The core without memory: an error, never a crash, a hang, a lost wake-up or a leak.
+
+Every allocation made by or for the core fails once, and as the first of several: Python's,
+hiredis', libev's and OpenSSL's alike.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+import aiecs_redis
+from aiecs_redis.testing import RedisServer
+
+pytestmark = [
+    pytest.mark.leaks,
+    pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is replaced as in glibc"),
+    pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="malloc is ASan's"),
+]
+
+SCENARIOS = [
+    "blocking",
+    "cancel",
+    "close",
+    "connect",
+    "gather",
+    "get",
+    "names",
+    "pipeline",
+    "pubsub",
+    "reconnect",
+]
+FOLDER = os.path.join(os.path.dirname(__file__), "isolated")
+FRAMES = 40  # allocations of what the core calls count too, up to a task of asyncio
+
+
+@pytest.fixture(scope="session")
+def preload(tmp_path_factory):
+    compiler = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        pytest.skip("needs a C compiler")
+    library = tmp_path_factory.mktemp("preload") / "failing_malloc.so"
+    source = os.path.join(FOLDER, "failing_malloc.c")
+    options = ["-shared", "-fPIC", "-O1", "-o", str(library), source, "-ldl", "-pthread"]
+    subprocess.run([compiler, *options], check=True)
+    return str(library)
+
+
+def survives(preload, port, scenario, first, step, burst, *more):
+    script = os.path.join(FOLDER, "failing_malloc.py")
+    numbers = [port, scenario, first, 5000, step, burst, FRAMES, *more]
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", script, *map(str, numbers)],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        env={
+            **os.environ,
+            "LD_PRELOAD": preload,
+            "PYTHONMALLOC": "malloc",
+            "PYTHONPATH": os.path.dirname(os.path.dirname(aiecs_redis.__file__)),
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    assert " 0 with trouble" in done.stdout
+    print(done.stdout)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_few_allocations_fail(preload, native, port, admin, scenario):
+    survives(preload, port, scenario, 1 + len(scenario), 61, 2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("burst", [1, 8, 60])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_allocation_fails(preload, native, port, admin, scenario, burst):
+    survives(preload, port, scenario, 1, 1, burst)
+
+
+@pytest.fixture(scope="module")
+def tls_server():
+    if shutil.which("redis-server") is None or shutil.which("openssl") is None:
+        pytest.skip("needs redis-server and openssl")
+    with RedisServer(tls=True) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "burst"),
+    [(3, 1999, 2), pytest.param(1, 1, 1, marks=pytest.mark.long)],
+)
+def test_allocations_of_tls_fail(preload, native, tls_server, first, step, burst):
+    ca = tls_server.kwargs["ssl_ca_certs"]
+    survives(preload, tls_server.port, "tls", first, step, burst, ca)
