@@ -53,8 +53,7 @@ early_alloc(size_t size)
     return early + early_used - size;
 }
 
-static void __attribute__((constructor))
-start(void)
+static void __attribute__((constructor)) start(void)
 {
     static int looking_up;
     if (real_malloc != NULL || looking_up) {

@@ -36,7 +36,12 @@ arm.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int]
 HANG = 3.0
 # Blocks that asyncio's run_in_executor() leaves by itself (a future in a cycle of C objects).
 CPYTHON_LEAVES = {"names": 60}
-EXPECTED = (MemoryError, SystemError, redis.RedisError, OSError)  # hiredis and OpenSSL tell it in their words
+EXPECTED = (
+    MemoryError,
+    SystemError,
+    redis.RedisError,
+    OSError,
+)  # hiredis and OpenSSL tell it in their words
 strange = []
 
 
