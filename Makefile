@@ -6,8 +6,8 @@ SETUP := tools/setup.sh
 C_FILES := $(wildcard csrc/*.[ch])
 ARGS ?=
 
-.PHONY: help dev build debug asan test test-long test-redis-versions leaks reliability libraries \
-	compat compat-fast lint fmt type bench demo coverage sdist wheel package clean
+.PHONY: help dev build debug asan test test-long test-redis-versions leaks reliability fuzz soak \
+	libraries compat compat-fast lint fmt type bench demo coverage sdist wheel package clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,15 @@ leaks: ## Only the tests that look for leaked references, descriptors and memory
 reliability: ## Faults of every kind, at length; writes the table of docs/reliability.md
 	@$(SETUP) test
 	AIECS_REDIS_FIGURES=docs/reliability.md $(PYTEST) -m '' tests/reliability $(ARGS)
+
+fuzz: ## Fuzz parser and encoder with clang's libFuzzer (ARGS=-max_total_time=600)
+	@$(SETUP) test
+	tools/fuzz.sh reply $(ARGS)
+	tools/fuzz.sh encode $(ARGS)
+
+soak: ## Mixed load with faults; fails when memory or descriptors grow (ARGS='--minutes 30')
+	@$(SETUP) test
+	$(PY) tools/soak.py $(ARGS)
 
 libraries: ## Other people's libraries (arq, Celery, python-socketio, ...) on our client
 	@$(SETUP) test libraries
