@@ -92,7 +92,6 @@ def test_cancel_message(case, blocked, message):
     case(main)
 
 
-
 def test_gather_collects_a_cancelled_child(case, blocked):
     async def main(client):
         waiting = asyncio.ensure_future(client.blpop("nothing", 30))
