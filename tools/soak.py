@@ -27,8 +27,8 @@ import redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import aiecs_redis  # noqa: E402
-from aiecs_redis.testing import FaultProxy, RedisServer  # noqa: E402
+import aiecs_redis
+from aiecs_redis.testing import FaultProxy, RedisServer
 
 LIMIT = 1.0  # megabytes an hour
 TROUBLE = (redis.RedisError, asyncio.TimeoutError, OSError)

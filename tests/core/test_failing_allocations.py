@@ -76,7 +76,7 @@ def test_a_few_allocations_fail(preload, native, port, admin, scenario):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("burst", [1, 8, 60])
+@pytest.mark.parametrize("burst", [1, 8, 25])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_allocation_fails(preload, native, port, admin, scenario, burst):
     survives(preload, port, scenario, 1, 1, burst)

@@ -1,7 +1,7 @@
 """Whatever a server sends, from the first byte on: an answer or an error, in time, within bounds.
 
-The parser and the encoder alone are fuzzed with coverage feedback by `make fuzz`; here is what needs
-a socket, and a deterministic short form of the rest.
+The parser and the encoder alone are fuzzed with coverage feedback by `make fuzz`; here is what
+needs a socket, and a deterministic short form of the rest.
 """
 
 import asyncio
