@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import redis.exceptions
 from redis.asyncio.client import PubSub as BasePubSub
@@ -15,6 +15,9 @@ from redis.asyncio.client import PubSub as BasePubSub
 from aiecs_redis import _native
 from aiecs_redis._generic import PubSubMethods
 from aiecs_redis.connection import LeasedConnection
+
+if TYPE_CHECKING:
+    from aiecs_redis._commands.pubsub import Message
 
 __all__ = ["Gap", "PubSub"]
 
@@ -61,6 +64,7 @@ class PubSub(PubSubMethods, BasePubSub):
     """
 
     connection: Any = None  # what a refused constructor leaves behind
+    _plain = True  # whether messages are handled the way redis-py's class does
 
     def __init__(
         self,
@@ -139,12 +143,19 @@ class PubSub(PubSubMethods, BasePubSub):
 
     # ---- messages ----
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._plain = all(
+            getattr(cls, name) is getattr(BasePubSub, name)
+            for name in ("handle_message", "parse_response")
+        )
+
     def _link(self) -> _native.Link | None:
         """The native connection, unless redis-py's code is to do it all."""
         connection = self.connection
-        if self.push_handler_func is not None or not isinstance(connection, LeasedConnection):
+        if not self._plain or self.push_handler_func is not None:
             return None
-        return connection.link
+        return connection.link if isinstance(connection, LeasedConnection) else None
 
     def _next(self, link: _native.Link) -> Any:
         """The next message that has come, any other reply, or NOT_READY."""
@@ -155,16 +166,14 @@ class PubSub(PubSubMethods, BasePubSub):
             getattr(self, "shard_channels", None) or {},
         )
 
-    def _refused(self, link: _native.Link, reply: Any) -> bool:
-        """Whether the server is loading its data, say: to be tried again on a new connection."""
-        if not isinstance(reply, redis.exceptions.ConnectionError):
-            return False
-        self._lost = reply
-        link.close()  # redis-py's code finds it so, and connects anew
-        return True
-
-    async def _handle(self, link: _native.Link, reply: Any, ignore: bool) -> dict[str, Any] | None:
-        """What is no plain message: a subscription, a message with a handler, a pong, an error."""
+    async def _handle(self, link: _native.Link, reply: Any, ignore: bool) -> Message | None:
+        """What is no plain message: one with a handler, a subscription, a pong, an error."""
+        if type(reply) is tuple:
+            handler, message = reply
+            outcome = handler(message)
+            if outcome is not None and inspect.isawaitable(outcome):
+                await outcome
+            return None
         if isinstance(reply, Exception):
             raise reply
         connection = self.connection
@@ -179,7 +188,7 @@ class PubSub(PubSubMethods, BasePubSub):
 
     async def get_message(
         self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
-    ) -> dict[str, Any] | None:
+    ) -> Message | None:
         """The next message, or None when none has come within `timeout` seconds (None: waits).
 
         A message with a handler, or a subscription that is ignored, counts as none: the handler
@@ -204,8 +213,6 @@ class PubSub(PubSubMethods, BasePubSub):
                     if link.dropped != self._dropped:
                         await self._look_for_drops(link)
                     return reply
-                if self._refused(link, reply):
-                    return await super().get_message(ignore_subscribe_messages, timeout)
                 if reply is not _native.NOT_READY:
                     return await self._handle(link, reply, ignore_subscribe_messages)
                 if timeout is not None and timeout > 0:
@@ -249,28 +256,72 @@ class PubSub(PubSubMethods, BasePubSub):
                 asked = True
                 link.send([("PING", self.HEALTH_CHECK_MESSAGE)])
 
-    async def listen(self) -> AsyncIterator[dict[str, Any]]:
+    async def listen(self) -> AsyncIterator[Message]:
         """Messages, until there is no subscription left."""
-        given = 0
-        message: Any
         while self.subscribed:
             link = self._link()
-            if link is None:
+            message = _native.NOT_READY
+            if link is not None:
+                connection = self.connection
+                take = link.next_message
+                decode = self.encoder.decode_responses
+                names = self.channels, self.patterns, getattr(self, "shard_channels", None) or {}
+                for _ in range(_TURN):
+                    try:
+                        message = take(decode, *names)
+                    except redis.exceptions.ConnectionError:
+                        message = _native.NOT_READY  # get_message() connects anew
+                    if type(message) is not dict:
+                        break
+                    yield message
+                    if self.connection is not connection:
+                        break
+                else:
+                    await asyncio.sleep(0)
+                if link.dropped != self._dropped and self.connection is connection:
+                    await self._look_for_drops(link)
+                if type(message) is dict:
+                    continue
+            if message is _native.NOT_READY or link is None:
                 message = await self.get_message(timeout=None)
             else:
-                try:
-                    message = self._next(link)
-                except redis.exceptions.ConnectionError:
-                    message = _native.NOT_READY
-                if type(message) is dict:
-                    if link.dropped != self._dropped:
-                        await self._look_for_drops(link)
-                    given += 1
-                    if given % _TURN == 0:
-                        await asyncio.sleep(0)
-                elif message is _native.NOT_READY or self._refused(link, message):
-                    message = await self.get_message(timeout=None)
-                else:
-                    message = await self._handle(link, message, False)
+                message = await self._handle(link, message, False)
             if message is not None:
                 yield message
+
+    async def run(
+        self,
+        *,
+        exception_handler: Any = None,
+        poll_timeout: float = 1.0,
+        pubsub: Any = None,
+    ) -> None:
+        """Call the handlers of what comes, until cancelled; as redis.asyncio's run()."""
+        await super().run(
+            exception_handler=exception_handler,
+            poll_timeout=poll_timeout,
+            pubsub=_Batches(self) if pubsub is None else pubsub,
+        )
+
+
+class _Batches:
+    """Gives run() many messages for one: it lets other tasks run after each call."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+
+    async def get_message(
+        self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
+    ) -> None:
+        pubsub = self._pubsub
+        await pubsub.get_message(ignore_subscribe_messages, timeout)
+        link = pubsub._link()
+        for _ in range(_TURN if link is not None else 0):
+            assert link is not None
+            if link.pending == 0 or pubsub._link() is not link:
+                break
+            reply = pubsub._next(link)
+            if reply is _native.NOT_READY:
+                break
+            if type(reply) is not dict:
+                await pubsub._handle(link, reply, ignore_subscribe_messages)

@@ -188,7 +188,7 @@ link_read(ArLink *self, PyObject *args)
 
 PyDoc_STRVAR(next_message_doc,
              "next_message($self, decode, channels, patterns, shard_channels, /)\n--\n\n"
-             "As read(), with a published message that has no handler as redis-py's dict.");
+             "As read(), with a published message as redis-py's dict, or as (handler, dict).");
 
 static PyObject *
 link_next_message(ArLink *self, PyObject *const *args, Py_ssize_t nargs)

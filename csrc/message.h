@@ -12,7 +12,7 @@ typedef struct {
 /* Whether the reply is one of the three kinds that carry a published message. */
 int ar_message_is_published(PyObject *reply);
 
-/* The message as a dict; or the reply itself when it is something else, or has a handler. Steals `reply`;
+/* The message as a dict, or as (handler, dict) when it has one; the reply itself when it is something else. Steals `reply`;
  * NULL with an exception set. */
 PyObject *ar_message_from_reply(ar_state *state, const ar_subscriptions *subscriptions,
                                 PyObject *reply);

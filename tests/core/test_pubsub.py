@@ -269,3 +269,69 @@ async def test_a_peer_that_is_gone_without_a_word_is_found_out(protocol):
             await client.publish("a", "after")
             assert (await asyncio.wait_for(task, 20))[0] == b"after"
             await pubsub.aclose()
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_handlers_get_every_message(client, admin, kind):
+    got = []
+
+    async def coroutine(message):
+        await asyncio.sleep(0)
+        got.append(message)
+
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(a=got.append if kind == "plain" else coroutine)
+    await pubsub.psubscribe(**{"p*": got.append})
+    task = asyncio.ensure_future(pubsub.run())
+    while len(admin.pubsub_channels()) < 1 or not admin.pubsub_numpat():
+        await asyncio.sleep(0.001)
+    with admin.pipeline(transaction=False) as pipeline:
+        for number in range(2_000):
+            pipeline.publish("a" if number % 2 else "part", number)
+        pipeline.execute()
+    while len(got) < 2_000:
+        await asyncio.sleep(0.001)
+    assert [int(message["data"]) for message in got] == list(range(2_000))
+    assert got[0] == {"type": "pmessage", "pattern": "p*", "channel": "part", "data": "0"}
+    assert got[1] == {"type": "message", "pattern": None, "channel": "a", "data": "1"}
+    task.cancel()
+    await pubsub.aclose()
+
+
+async def test_a_handler_that_raises_is_reported_and_the_rest_goes_on(client, admin):
+    got, errors = [], []
+
+    def handler(message):
+        if message["data"] == "1":
+            raise ValueError(message["data"])
+        got.append(message["data"])
+
+    pubsub = client.pubsub()
+    await pubsub.subscribe(a=handler)
+    task = asyncio.ensure_future(
+        pubsub.run(exception_handler=lambda error, _pubsub: errors.append(error))
+    )
+    while not admin.pubsub_channels():
+        await asyncio.sleep(0.001)
+    for number in range(4):
+        admin.publish("a", number)
+    while len(got) < 3:
+        await asyncio.sleep(0.001)
+    assert got == ["0", "2", "3"]
+    assert [str(error) for error in errors] == ["1"]
+    task.cancel()
+    await pubsub.aclose()
+
+
+async def test_a_subclass_with_handling_of_its_own_is_asked(client, admin):
+    class Shouting(aiecs_redis.PubSub):
+        async def handle_message(self, response, ignore_subscribe_messages=False):
+            message = await super().handle_message(response, ignore_subscribe_messages)
+            return message and {**message, "data": str(message["data"]).upper()}
+
+    pubsub = Shouting(client._leases)
+    await pubsub.subscribe("a")
+    assert (await pubsub.get_message(timeout=10))["type"] == "subscribe"
+    admin.publish("a", "hello")
+    assert (await pubsub.get_message(timeout=10))["data"] == "HELLO"
+    await pubsub.aclose()
