@@ -83,7 +83,7 @@ class LinkParser(_AsyncRESP3Parser):
         """As can_read()."""
         return await self.can_read()
 
-    async def read_response(
+    async def _read_response(
         self, disable_decoding: bool = False, push_request: bool = False
     ) -> Any:
         """The next reply; an error reply is returned, one about the connection is raised.

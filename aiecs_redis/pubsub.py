@@ -14,6 +14,7 @@ from redis.asyncio.client import PubSub as BasePubSub
 
 from aiecs_redis import _native
 from aiecs_redis._generic import PubSubMethods
+from aiecs_redis._link_parser import LinkParser
 from aiecs_redis.connection import LeasedConnection
 
 if TYPE_CHECKING:
@@ -155,7 +156,12 @@ class PubSub(PubSubMethods, BasePubSub):
         connection = self.connection
         if not self._plain or self.push_handler_func is not None:
             return None
-        return connection.link if isinstance(connection, LeasedConnection) else None
+        if (
+            not isinstance(connection, LeasedConnection)
+            or type(connection._parser) is not LinkParser
+        ):
+            return None
+        return connection.link
 
     def _next(self, link: _native.Link) -> Any:
         """The next message that has come, any other reply, or NOT_READY."""

@@ -217,6 +217,9 @@ core_dealloc(ArCore *self)
 ArCore *
 ar_core_find(ar_state *state, PyObject *loop)
 {
+    if (state->cores == NULL) { /* the module is being torn down, and what is left of us with it */
+        return NULL;
+    }
     return (ArCore *)PyDict_GetItemWithError(state->cores, loop);
 }
 
