@@ -172,6 +172,14 @@ class PubSub(PubSubMethods, BasePubSub):
             getattr(self, "shard_channels", None) or {},
         )
 
+    def _refused(self, link: _native.Link, reply: Any) -> bool:
+        """Whether the server is loading its data, say: to be tried again on a new connection."""
+        if not isinstance(reply, redis.exceptions.ConnectionError):
+            return False
+        self._lost = reply
+        link.close()  # redis-py's code finds it so, and connects anew
+        return True
+
     async def _handle(self, link: _native.Link, reply: Any, ignore: bool) -> Message | None:
         """What is no plain message: one with a handler, a subscription, a pong, an error."""
         if type(reply) is tuple:
@@ -219,6 +227,8 @@ class PubSub(PubSubMethods, BasePubSub):
                     if link.dropped != self._dropped:
                         await self._look_for_drops(link)
                     return reply
+                if self._refused(link, reply):
+                    return await super().get_message(ignore_subscribe_messages, timeout)
                 if reply is not _native.NOT_READY:
                     return await self._handle(link, reply, ignore_subscribe_messages)
                 if timeout is not None and timeout > 0:
@@ -288,7 +298,7 @@ class PubSub(PubSubMethods, BasePubSub):
                     await self._look_for_drops(link)
                 if type(message) is dict:
                     continue
-            if message is _native.NOT_READY or link is None:
+            if link is None or message is _native.NOT_READY or self._refused(link, message):
                 message = await self.get_message(timeout=None)
             else:
                 message = await self._handle(link, message, False)
