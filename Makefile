@@ -69,12 +69,17 @@ debug: ## Test suite with assertions and invariant checks compiled in, not optim
 	@$(SETUP) test
 	tools/variant.sh debug $(CURDIR)/$(PYTEST) $(ARGS)
 
-asan: ## Test suite under the address and undefined-behaviour sanitizers
+# What runs C code in ways of its own; the toolkit and the tools only call it.
+ASAN_TESTS := tests/core tests/reliability tests/test_drop_in.py tests/test_redis_client.py \
+	tests/test_constructor_options.py tests/test_response_callbacks.py tests/test_tokens.py \
+	tests/test_monitor.py
+
+asan: ## Tests of the core and the clients under the address and undefined-behaviour sanitizers
 	@$(SETUP) test
-	tools/variant.sh asan $(CURDIR)/$(PYTEST) -m 'not long and not leaks' $(ARGS)
+	tools/variant.sh asan $(CURDIR)/$(PYTEST) -m 'not long and not leaks' $(or $(ARGS),$(ASAN_TESTS))
 	@# Freed memory is kept back to find late uses of it; to the leak tests that is growth.
 	test -n "$(ARGS)" || ASAN_OPTIONS=quarantine_size_mb=1 \
-		tools/variant.sh asan $(CURDIR)/$(PYTEST) -m 'leaks and not long'
+		tools/variant.sh asan $(CURDIR)/$(PYTEST) -m 'leaks and not long' tests/core
 
 coverage: ## Test suite, then line coverage of csrc/
 	@$(SETUP) test dev
