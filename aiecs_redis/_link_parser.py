@@ -61,10 +61,13 @@ class LinkParser(_AsyncRESP3Parser):
         super().__init__(socket_read_size)  # type: ignore[no-untyped-call]
         self._link: _native.Link | None = None
         self._decode = False
+        self._own_stream: Any = None
 
     def on_connect(self, connection: Any) -> None:
         """Read from the connection's link from now on."""
         self._link = connection.link
+        self._stream = self._own_stream = connection._reader
+        self.encoder = connection.encoder
         self._decode = bool(connection.encoder.decode_responses)
         self._connected = True
 
@@ -91,6 +94,8 @@ class LinkParser(_AsyncRESP3Parser):
         Giving up while waiting loses nothing: a reply is taken whole, or not at all.
         """
         link = self._link
+        if self._stream is not self._own_stream:  # somebody has given it another one to parse
+            return await super()._read_response(disable_decoding, push_request)
         if link is None:
             raise redis.exceptions.ConnectionError(_CLOSED)
         decode = self._decode and not disable_decoding
