@@ -8,9 +8,10 @@ from aiecs_redis import _bind as _bind  # second: configures the core
 from aiecs_redis import exceptions
 from aiecs_redis import redis_client as redis_client
 from aiecs_redis._install import Installation, install, uninstall
+from aiecs_redis.circuit_breaker import CircuitBreaker
 from aiecs_redis.client import Redis, StrictRedis, from_url
 from aiecs_redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from aiecs_redis.exceptions import OutcomeUnknownError
+from aiecs_redis.exceptions import CircuitOpenError, CommandTimeoutError, OutcomeUnknownError
 from aiecs_redis.pipeline import Pipeline
 from aiecs_redis.pools import BlockingConnectionPool, ConnectionPool
 from aiecs_redis.pubsub import Gap, PubSub
@@ -20,9 +21,13 @@ from aiecs_redis.redis_client import (
     get_redis_client,
     initialize_redis_client,
 )
+from aiecs_redis.timeouts import timeout
 
 __all__ = [
     "BlockingConnectionPool",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "CommandTimeoutError",
     "Connection",
     "ConnectionPool",
     "Gap",
@@ -41,5 +46,6 @@ __all__ = [
     "get_redis_client",
     "initialize_redis_client",
     "install",
+    "timeout",
     "uninstall",
 ]

@@ -18,7 +18,7 @@ from redis._parsers import helpers
 from redis._parsers.base import BaseParser
 
 from aiecs_redis import _native
-from aiecs_redis.exceptions import OutcomeUnknownError
+from aiecs_redis.exceptions import CircuitOpenError, CommandTimeoutError, OutcomeUnknownError
 
 BaseRedis = redis.asyncio.client.Redis
 BasePipeline = redis.asyncio.client.Pipeline
@@ -111,7 +111,8 @@ def bind() -> None:
     """Configure the core; the package does this once, at import."""
     _native.configure(
         ConnectionError=redis.exceptions.ConnectionError,
-        TimeoutError=redis.exceptions.TimeoutError,
+        CommandTimeoutError=CommandTimeoutError,
+        CircuitOpenError=CircuitOpenError,
         DataError=redis.exceptions.DataError,
         InvalidResponse=redis.exceptions.InvalidResponse,
         AuthenticationError=redis.exceptions.AuthenticationError,

@@ -16,7 +16,8 @@ OPENSSL_VERSION: str
 def configure(
     *,
     ConnectionError: type[Exception],
-    TimeoutError: type[Exception],
+    CommandTimeoutError: type[Exception],
+    CircuitOpenError: type[Exception],
     DataError: type[Exception],
     InvalidResponse: type[Exception],
     AuthenticationError: type[Exception],
@@ -126,9 +127,21 @@ class Config:
         retry_on_timeout: bool = False,
         health_check_interval: float = 0.0,
         introduce: bool = True,
+        operation_timeout: float = 0.0,
+        breaker_failures: int = 0,
+        breaker_recovery: float = 0.0,
+        breaker_jitter: float = 0.0,
     ) -> Self: ...
 
 NOT_READY: object
+
+@final
+class Timeout:
+    def __new__(cls, seconds: float | None) -> Self: ...
+    @property
+    def left(self) -> float | None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *args: object) -> bool: ...
 
 @final
 class Link:

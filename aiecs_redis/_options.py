@@ -31,6 +31,7 @@ from redis.event import AsyncAfterConnectionReleasedEvent, AsyncReAuthConnection
 
 from aiecs_redis import _native
 from aiecs_redis._bind import BaseRedis
+from aiecs_redis.circuit_breaker import CircuitBreaker
 
 POOL_TIMEOUT = 20.0
 """Seconds to wait for a leased connection, as redis-py's BlockingConnectionPool does."""
@@ -370,6 +371,7 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     own: dict[str, Any] = getattr(pool, "_aiecs_options", {})
     pool_timeout = own.get("pool_timeout", getattr(pool, "timeout", POOL_TIMEOUT))
     max_pending_bytes = own.get("max_pending_bytes", MAX_PENDING_BYTES)
+    breaker: CircuitBreaker | None = own.get("circuit_breaker")
     retry_on_timeout = bool(template.retry_on_timeout or own.get("retry_on_timeout"))
     config = _native.Config(
         **_endpoint(template),
@@ -388,5 +390,9 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         replay=not explicit,
         retry_on_timeout=retry_on_timeout and not explicit,
         health_check_interval=_seconds(template, "health_check_interval"),
+        operation_timeout=float(own.get("operation_timeout", 0)),
+        breaker_failures=breaker.failures if breaker is not None else 0,
+        breaker_recovery=breaker.recovery if breaker is not None else 0.0,
+        breaker_jitter=breaker.jitter if breaker is not None else 0.0,
     )
     return config, retry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 
 from redis.asyncio.client import Monitor
 
@@ -13,8 +13,10 @@ from aiecs_redis._bind import BaseRedis, response_callbacks
 from aiecs_redis._clients import known_clients
 from aiecs_redis._generic import Commands, T_co
 from aiecs_redis._stand_in import StandIn
+from aiecs_redis.circuit_breaker import CircuitBreaker
 from aiecs_redis.connection import LeasedConnection, Leases
 from aiecs_redis.pipeline import Pipeline
+from aiecs_redis.timeouts import call_with_retry
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
@@ -35,7 +37,7 @@ __all__ = ["Redis", "StrictRedis", "from_url"]
 
 Self = TypeVar("Self", bound="Redis[Any]")
 
-_OWN_OPTIONS = ("max_pending_bytes", "pool_timeout")
+_OWN_OPTIONS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
 
 
 def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +45,10 @@ def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     given = {name: kwargs.pop(name, None) for name in _OWN_OPTIONS}
     own = {name: value for name, value in given.items() if value is not None}
     for name, value in own.items():
+        if name == "circuit_breaker":
+            if not isinstance(value, CircuitBreaker):
+                raise ValueError(f"{name}={value!r}: give an aiecs_redis.CircuitBreaker, or None")
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
             raise ValueError(f"{name}={value!r}: give a number greater than 0")
     return own
@@ -61,13 +67,18 @@ class _CoroutineExecutor:
 class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore[misc]
     """redis.asyncio.Redis with its commands on native, multiplexed connections.
 
-    Takes every argument of redis.asyncio.Redis, and two of its own:
+    Takes every argument of redis.asyncio.Redis, and four of its own:
 
     Args:
         max_pending_bytes: unsent bytes on a connection from which on further commands wait
             for room, default 64 MiB.
         pool_timeout: seconds that a command which needs a connection of its own (BLPOP, say)
             waits for one when max_connections are in use, default 20.
+        operation_timeout: seconds for each operation as a whole: waiting for a connection and for
+            room, being sent again after a lost connection, the reply. Default None: the timeouts
+            of the parts only. `aiecs_redis.timeout()` bounds a block of code.
+        circuit_breaker: an `aiecs_redis.CircuitBreaker`: fail at once while the server cannot be
+            reached. Default None: wait for as many attempts to connect as `retry` says.
 
     Commands of all tasks share one connection, pipelined in the order in which they were
     issued; cancelling or timing out a command leaves the connection in place. After a lost
@@ -157,14 +168,12 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
 
     async def _retry_execute(self, *args: Any, **options: Any) -> Any:
         """One command under the user's own retry policy."""
+        return await self._retrying(lambda: self._native_execute(*args, **options))
+
+    async def _retrying(self, attempt: Callable[[], Any]) -> Any:
+        own = getattr(self.connection_pool, "_aiecs_options", {})
         assert self._retry_policy is not None
-
-        async def failed(_error: BaseException) -> None:
-            """The core has dropped what was broken."""
-
-        return await self._retry_policy.call_with_retry(
-            lambda: self._native_execute(*args, **options), failed
-        )
+        return await call_with_retry(self._retry_policy, own.get("operation_timeout"), attempt)
 
     def _on_resp2_fallback(self) -> None:
         """The server speaks RESP2 only: use redis-py's callbacks for it, keep the user's own."""

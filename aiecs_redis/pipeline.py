@@ -120,19 +120,13 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
         if not client._native_retrying:
             return client._native_batch(commands, mode)
 
-        async def failed(_error: BaseException) -> None:
-            """The core has dropped what was broken."""
-
-        policy = client._retry_policy
-        assert policy is not None
-
         async def attempt() -> tuple[list[Any], bool, bool]:
             outcome = await client._native_batch(commands, mode)
             if outcome[1]:
                 self._raise_connection_error(outcome[0])
             return outcome
 
-        return policy.call_with_retry(attempt, failed)
+        return client._retrying(attempt)
 
     async def _load_scripts(self) -> None:
         """Make the server know every registered script that is about to run."""

@@ -34,6 +34,13 @@ ar_client_start(ArCommand *command)
     if (self->metrics != NULL) {
         command->started = ar_monotonic();
     }
+    double limit = self->transport->config->operation_timeout;
+    if (limit > 0.0) {
+        double expires = ar_monotonic() + limit;
+        if (command->expires == 0.0 || expires < command->expires) {
+            command->expires = expires;
+        }
+    }
     return ar_transport_submit(self->transport, command);
 }
 

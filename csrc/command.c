@@ -1,6 +1,8 @@
 /* The life of a command up to its result, and the waking of whoever waits for it. */
 #include "command.h"
 
+#include "scope.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -56,6 +58,7 @@ ar_command_move(ArCommand *command)
     moved->state = command->state;
     moved->ops = command->ops;
     moved->timeout = command->timeout;
+    moved->expires = command->expires;
     moved->properties = command->properties;
     moved->batch_mode = command->batch_mode;
     moved->as_bool = command->as_bool;
@@ -301,8 +304,11 @@ void
 ar_command_start(ArCommand *command)
 {
     Py_INCREF(command);
+    /* What was scheduled has been looked at then: now the context is the loop's. */
+    int bounded = command->status == AR_NEW && command->state->open_scopes != 0;
     command->status = AR_STARTED;
-    if (command->ops->start(command) < 0) {
+    if ((bounded && ar_scope_expires(command->state, &command->expires) < 0) ||
+        command->ops->start(command) < 0) {
         ar_command_fail_pending_exception(command);
     }
     Py_DECREF(command);
@@ -325,6 +331,10 @@ ar_command_schedule(ArCommand *command)
         if (command->core == NULL) {
             return -1;
         }
+    }
+    if (command->state->open_scopes != 0 &&
+        ar_scope_expires(command->state, &command->expires) < 0) {
+        return -1;
     }
     if (ar_core_schedule_job(command->core, start_job, (PyObject *)command) < 0) {
         return -1;

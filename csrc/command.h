@@ -91,6 +91,7 @@ typedef struct ArCommand {
     uint64_t wire_start; /* position of its first byte in the connection's output */
     double timeout;      /* seconds from the start, 0: none */
     double deadline;     /* monotonic seconds, 0: none */
+    double expires;      /* monotonic seconds at which the operation as a whole is over, 0: never */
     double started;      /* monotonic seconds if it is measured, else 0 */
     PyObject *context;   /* it was made in, if somebody is told of it, or NULL */
     PyObject *weakrefs;

@@ -58,6 +58,10 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                "retry_on_timeout",
                                "health_check_interval",
                                "introduce",
+                               "operation_timeout",
+                               "breaker_failures",
+                               "breaker_recovery",
+                               "breaker_jitter",
                                NULL};
     ar_state *state = PyType_GetModuleState(type);
     PyObject *tls = Py_None;
@@ -73,14 +77,16 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->max_connections = 1;
     self->max_pending_bytes = 64 * 1024 * 1024;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdp:Config", keywords, &self->endpoint.host,
-            &self->endpoint.port, &self->endpoint.path, &self->db, &self->credentials,
-            &self->client_name, &self->lib_name, &self->lib_version, &self->protocol,
-            &self->codec.encoding, &self->codec.errors, &self->decode, &self->timeout,
-            &self->connect_timeout, &self->keepalive, &PyTuple_Type, &self->socket_options,
-            &self->max_connections, &self->pool_timeout, &self->max_pending_bytes, &tls,
-            &self->retries, &self->backoff, &self->replay, &self->retry_on_timeout,
-            &self->health_check_interval, &self->introduce)) {
+            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdpdidd:Config", keywords,
+            &self->endpoint.host, &self->endpoint.port, &self->endpoint.path, &self->db,
+            &self->credentials, &self->client_name, &self->lib_name, &self->lib_version,
+            &self->protocol, &self->codec.encoding, &self->codec.errors, &self->decode,
+            &self->timeout, &self->connect_timeout, &self->keepalive, &PyTuple_Type,
+            &self->socket_options, &self->max_connections, &self->pool_timeout,
+            &self->max_pending_bytes, &tls, &self->retries, &self->backoff, &self->replay,
+            &self->retry_on_timeout, &self->health_check_interval, &self->introduce,
+            &self->operation_timeout, &self->breaker_failures, &self->breaker_recovery,
+            &self->breaker_jitter)) {
         goto error;
     }
     if ((self->endpoint.host == NULL) == (self->endpoint.path == NULL)) {

@@ -21,7 +21,11 @@ typedef struct {
     int keepalive;
     PyObject *socket_options; /* tuple of (level, option, value) */
     int max_connections;
-    double pool_timeout;         /* seconds to wait for a leased connection, 0: for ever */
+    double pool_timeout;      /* seconds to wait for a leased connection, 0: for ever */
+    double operation_timeout; /* seconds for an operation as a whole, 0: for ever */
+    int breaker_failures;     /* attempts to connect that fail before the circuit opens, 0: none */
+    double breaker_recovery;  /* seconds from one attempt to the next while it is open */
+    double breaker_jitter;    /* the part of them that is random, 0 to 1 */
     long long max_pending_bytes; /* queued and unsent bytes from which on commands wait */
     ar_tls *tls;                 /* NULL: plain */
     int retries;                 /* further attempts to connect */

@@ -271,7 +271,9 @@ static void
 on_connect_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
 {
     ar_conn *conn = timer->data;
-    PyObject *exception = ar_error_connect_timeout(conn->module_state, &conn->config->endpoint);
+    PyObject *exception = ar_error_timeout(
+        conn->module_state, &conn->config->endpoint,
+        &(ar_stall){.phase = AR_PHASE_CONNECTION, .unsent = 1, .silent_for = -1.0});
     ar_conn_lose(conn, exception, 0);
 }
 

@@ -9,7 +9,14 @@ void
 ar_deadline_set(ArPool *pool, ArCommand *command, double seconds)
 {
     double now = ar_monotonic();
-    command->deadline = now + seconds;
+    command->deadline = seconds > 0.0 ? now + seconds : command->expires;
+    if (command->deadline == 0.0 || pool->closed) {
+        return;
+    }
+    if (command->expires != 0.0 && command->expires < command->deadline) {
+        command->deadline = command->expires;
+    }
+    seconds = command->deadline > now ? command->deadline - now : 0.0;
     if (!ar_libev_timer_active(&pool->deadline_timer) || command->deadline < pool->next_deadline) {
         pool->next_deadline = command->deadline;
         ar_core_timer_start(pool->core, &pool->deadline_timer, seconds);
@@ -35,7 +42,8 @@ static double
 extended(const ArCommand *command, double moved)
 {
     double other = moved + command->timeout;
-    return other > command->deadline ? other : command->deadline;
+    other = other > command->deadline ? other : command->deadline;
+    return command->expires != 0.0 && other > command->expires ? command->expires : other;
 }
 
 double
@@ -46,13 +54,19 @@ ar_deadline_left(const ArPool *pool, const ArCommand *command)
 }
 
 typedef struct {
-    ar_ring expired; /* ArCommand *, owned */
+    ar_ring expired; /* ArCommand * and the ar_conn * it is in flight on, or NULL; owned */
     double now, next;
 } deadline_scan;
 
-/* `moved`: monotonic seconds at which the queue last moved; 0.0 where that does not matter. */
+static int
+reserve_two(ar_ring *ring)
+{
+    return ring->count + 2 <= ring->capacity ? 0 : ar_ring_grow(ring);
+}
+
+/* `conn`: of the commands in flight, or NULL. `moved`: monotonic seconds at which the queue last moved; 0.0 where that does not matter. */
 static void
-scan_ring(const ar_ring *ring, double moved, deadline_scan *scan)
+scan_ring(const ar_ring *ring, ar_conn *conn, double moved, deadline_scan *scan)
 {
     for (size_t i = 0; i < ring->count; i++) {
         ArCommand *command = ar_ring_at(ring, i);
@@ -62,21 +76,96 @@ scan_ring(const ar_ring *ring, double moved, deadline_scan *scan)
         double deadline = extended(command, moved);
         if (deadline > scan->now) {
             scan->next = scan->next == 0.0 || deadline < scan->next ? deadline : scan->next;
-        } else if (ar_ring_reserve(&scan->expired) == 0) {
+        } else if (reserve_two(&scan->expired) == 0) {
             Py_INCREF(command);
+            if (conn != NULL) {
+                ar_conn_ref(conn);
+            }
             ar_ring_push(&scan->expired, command);
+            ar_ring_push(&scan->expired, conn);
         } else {
             scan->next = scan->now; /* without memory: look again at once */
         }
     }
 }
 
+static int
+is_over(const ArCommand *command, double now)
+{
+    return command->expires != 0.0 && command->expires <= now;
+}
+
+/* ---- what there is to say of it ---- */
+
+static ar_phase
+phase_on(const ar_conn *conn, const ArCommand *command)
+{
+    if (!ar_conn_was_sent(conn, command)) {
+        return AR_PHASE_QUEUED;
+    }
+    const redisReader *reader = conn->context != NULL ? conn->context->reader : NULL;
+    int begun = command->replies != NULL ||
+                (reader != NULL &&
+                 (reader->ridx > 0 || reader->reply != NULL || reader->len > reader->pos));
+    return begun && ar_ring_peek(&conn->inflight) == command ? AR_PHASE_ANSWERED : AR_PHASE_WRITTEN;
+}
+
+static void
+add_figures(const ar_conn *conn, ar_stall *stall, double *read_at)
+{
+    stall->in_flight += (Py_ssize_t)conn->inflight.count;
+    stall->unsent_bytes += ar_outq_pending(&conn->out);
+    *read_at = conn->silent_since > *read_at ? conn->silent_since : *read_at;
+}
+
+/* `conn`: what it is in flight on, or NULL: then the figures are those of all connections. */
+static ar_stall
+look_at(const ArPool *pool, const ar_conn *conn, const ArCommand *command)
+{
+    double now = ar_monotonic(), read_at = 0.0;
+    ar_stall stall = {.unsent = command->attempts == 0, .total = is_over(command, now)};
+    if (conn != NULL) {
+        stall.phase = phase_on(conn, command);
+        add_figures(conn, &stall, &read_at);
+    } else {
+        int leased = command->properties & (AR_BLOCKING | AR_STATEFUL);
+        stall.phase = leased || !ar_pool_has_express(pool) ? AR_PHASE_CONNECTION : AR_PHASE_QUEUED;
+        for (int i = 0; i < pool->conn_count; i++) {
+            add_figures(pool->conns[i], &stall, &read_at);
+        }
+    }
+    stall.silent_for = read_at != 0.0 ? now - read_at : -1.0;
+    return stall;
+}
+
+static PyObject *
+timeout_error(const ArPool *pool, const ar_conn *conn, const ArCommand *command)
+{
+    ar_stall stall = look_at(pool, conn, command);
+    return ar_error_timeout(pool->state, &pool->config->endpoint, &stall);
+}
+
+int
+ar_deadline_refuses(ArPool *pool, const ArCommand *command)
+{
+    if (!is_over(command, ar_monotonic())) {
+        return 0;
+    }
+    PyObject *exception = timeout_error(pool, NULL, command);
+    if (exception != NULL) {
+        ar_exception_restore(exception);
+    }
+    return 1;
+}
+
+/* ---- when it has come ---- */
+
 /* A read or a last-write-wins write gets one more chance when the user asked for it. */
 static int
 try_again(ArPool *pool, ArCommand *command)
 {
     if (!pool->config->retry_on_timeout || !(command->properties & AR_REPLAYABLE) ||
-        command->batch != NULL || command->attempts != 1) {
+        command->batch != NULL || command->attempts != 1 || is_over(command, ar_monotonic())) {
         return 0;
     }
     command->deadline = 0.0;
@@ -87,25 +176,32 @@ try_again(ArPool *pool, ArCommand *command)
 }
 
 static void
-expire(ArPool *pool, ArCommand *command)
+expire(ArPool *pool, ArCommand *command, ar_conn *conn)
 {
     if (ar_command_finished(command) || try_again(pool, command)) {
         return;
     }
     PyObject *exception;
-    if (command->attempts == 0 && (command->properties & (AR_BLOCKING | AR_STATEFUL))) {
+    int leased = command->properties & (AR_BLOCKING | AR_STATEFUL);
+    int over = is_over(command, ar_monotonic());
+    if (command->attempts == 0 && leased && !over) {
         exception = ar_error_format(pool->state->ConnectionError,
                                     "No connection available: all %d of max_connections are in "
                                     "use, and none was returned within the pool's timeout.",
                                     pool->config->max_connections);
-    } else if (command->attempts == 0) {
-        exception = ar_error_write_timeout(pool->state, &pool->config->endpoint);
     } else {
-        exception = ar_error_read_timeout(pool->state, &pool->config->endpoint);
+        exception = timeout_error(pool, conn, command);
     }
-    ar_conn *conn = command->connection;
-    ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
-    if (conn != NULL && command->connection == conn) {
+    if (exception == NULL) {
+        exception = ar_exception_take();
+    }
+    /* The server is to call it off: it is not silent, only slower than the caller's patience. */
+    if (over && command->connection != NULL && command->ops->bequeath != NULL) {
+        (void)command->ops->bequeath(command);
+    }
+    void *serving = command->connection;
+    ar_command_fail(command, exception);
+    if (serving != NULL && command->connection == serving) {
         ar_pool_abandon(command);
     }
 }
@@ -120,7 +216,8 @@ drop_silent_connections(ArPool *pool, double now)
         const ArCommand *oldest = ar_ring_peek(&conn->inflight);
         if (limit > 0.0 && conn->lane == AR_LANE_EXPRESS && oldest != NULL &&
             conn->silent_since != 0.0 && now - conn->silent_since > limit) {
-            ar_conn_lose(conn, ar_error_read_timeout(pool->state, &pool->config->endpoint), 0);
+            ar_stall stall = look_at(pool, conn, oldest);
+            ar_conn_lose(conn, ar_error_timeout(pool->state, &pool->config->endpoint, &stall), 0);
         }
     }
 }
@@ -132,14 +229,18 @@ on_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events
     Py_INCREF(pool);
     deadline_scan scan = {.now = ar_monotonic()};
     for (int i = 0; i < pool->conn_count; i++) {
-        scan_ring(&pool->conns[i]->inflight, 0.0, &scan);
+        scan_ring(&pool->conns[i]->inflight, pool->conns[i], 0.0, &scan);
     }
-    scan_ring(&pool->waiting, last_movement(pool), &scan);
-    scan_ring(&pool->lease_waiting, 0.0, &scan);
+    scan_ring(&pool->waiting, NULL, last_movement(pool), &scan);
+    scan_ring(&pool->lease_waiting, NULL, 0.0, &scan);
     int expired = scan.expired.count > 0;
     for (ArCommand *command; (command = ar_ring_pop(&scan.expired)) != NULL;) {
-        expire(pool, command);
+        ar_conn *conn = ar_ring_pop(&scan.expired);
+        expire(pool, command, conn);
         Py_DECREF(command);
+        if (conn != NULL) {
+            ar_conn_unref(conn);
+        }
     }
     ar_ring_free(&scan.expired);
     if (expired) {

@@ -49,35 +49,105 @@ ar_error_connecting(ar_state *state, const ar_endpoint *endpoint, int error_numb
     return exception;
 }
 
+/* "5.0", whatever the locale; NULL with an exception set. */
 static PyObject *
-error_with_endpoint(PyObject *cls, const char *format, const ar_endpoint *endpoint)
+seconds_text(double seconds)
 {
+    char *digits = PyOS_double_to_string(seconds, 'f', seconds < 0.1 ? 3 : 1, 0, NULL);
+    PyObject *text = digits != NULL ? PyUnicode_FromString(digits) : NULL;
+    PyMem_Free(digits);
+    return text;
+}
+
+/* Steals both; the exception goes when the attribute cannot be set. */
+static PyObject *
+with_attribute(PyObject *exception, const char *name, PyObject *value)
+{
+    if (exception != NULL &&
+        (value == NULL || PyObject_SetAttrString(exception, name, value) < 0)) {
+        Py_CLEAR(exception);
+    }
+    Py_XDECREF(value);
+    return exception;
+}
+
+static PyObject *
+silence_text(const ar_stall *stall)
+{
+    if (stall->silent_for < 0.0) {
+        return PyUnicode_FromString("nothing was ever read");
+    }
+    PyObject *seconds = seconds_text(stall->silent_for);
+    PyObject *text =
+        seconds != NULL ? PyUnicode_FromFormat("nothing was read for %U s", seconds) : NULL;
+    Py_XDECREF(seconds);
+    return text;
+}
+
+static const char *
+timeout_format(const ar_stall *stall)
+{
+    if (stall->phase == AR_PHASE_CONNECTION) {
+        return "Timeout connecting to server (%U) (%s; %U; %zd command%s in flight, %llu bytes "
+               "unsent%s)";
+    }
+    if (stall->unsent) {
+        return "Timeout writing to %U: earlier commands have not left yet (%s; %U; %zd command%s "
+               "in flight, %llu bytes unsent%s)";
+    }
+    return "Timeout reading from %U (%s; %U; %zd command%s in flight, %llu bytes unsent%s)";
+}
+
+PyObject *
+ar_error_timeout(ar_state *state, const ar_endpoint *endpoint, const ar_stall *stall)
+{
+    static const char *const phases[] = {"waiting for a connection", "queued", "written",
+                                         "being answered"};
+    const char *phase = phases[stall->phase];
     PyObject *where = endpoint_text(endpoint);
-    if (where == NULL) {
+    PyObject *silence = where != NULL ? silence_text(stall) : NULL;
+    PyObject *exception = NULL;
+    if (silence != NULL) {
+        exception = ar_error_format(
+            state->CommandTimeoutError, timeout_format(stall), where, phase, silence,
+            stall->in_flight, stall->in_flight == 1 ? "" : "s", stall->unsent_bytes,
+            stall->total ? "; the time for the whole operation is over" : "");
+    }
+    Py_XDECREF(where);
+    Py_XDECREF(silence);
+    if (exception == NULL) {
         return NULL;
     }
-    PyObject *exception = ar_error_format(cls, format, where);
-    Py_DECREF(where);
+    exception = with_attribute(exception, "phase", PyUnicode_FromString(phase));
+    exception = with_attribute(exception, "in_flight", PyLong_FromSsize_t(stall->in_flight));
+    exception =
+        with_attribute(exception, "unsent_bytes", PyLong_FromUnsignedLongLong(stall->unsent_bytes));
+    if (stall->silent_for >= 0.0) {
+        exception = with_attribute(exception, "silent_for", PyFloat_FromDouble(stall->silent_for));
+    }
     return exception;
 }
 
 PyObject *
-ar_error_read_timeout(ar_state *state, const ar_endpoint *endpoint)
+ar_error_circuit_open(ar_state *state, const ar_endpoint *endpoint, int failures,
+                      double retry_after, PyObject *cause)
 {
-    return error_with_endpoint(state->TimeoutError, "Timeout reading from %U", endpoint);
-}
-
-PyObject *
-ar_error_write_timeout(ar_state *state, const ar_endpoint *endpoint)
-{
-    return error_with_endpoint(
-        state->TimeoutError, "Timeout writing to %U: earlier commands have not left yet", endpoint);
-}
-
-PyObject *
-ar_error_connect_timeout(ar_state *state, const ar_endpoint *endpoint)
-{
-    return error_with_endpoint(state->TimeoutError, "Timeout connecting to server (%U)", endpoint);
+    PyObject *where = endpoint_text(endpoint), *exception = NULL;
+    PyObject *seconds = where != NULL ? seconds_text(retry_after) : NULL;
+    if (seconds != NULL && retry_after > 0.0) {
+        exception = ar_error_format(state->CircuitOpenError,
+                                    "Circuit open after %d failed attempts to connect to %U: the "
+                                    "next attempt is in %U s. (%S)",
+                                    failures, where, seconds, cause);
+    } else if (seconds != NULL) {
+        exception = ar_error_format(state->CircuitOpenError,
+                                    "Circuit open after %d failed attempts to connect to %U: the "
+                                    "next attempt is under way. (%S)",
+                                    failures, where, cause);
+    }
+    Py_XDECREF(where);
+    Py_XDECREF(seconds);
+    return with_attribute(exception, "retry_after", PyFloat_FromDouble(retry_after));
 }
 
 PyObject *
@@ -132,6 +202,13 @@ ar_error_copy(PyObject *exception)
         Py_XDECREF(copy);
         return Py_NewRef(exception);
     }
+    PyObject *attributes = PyObject_GetAttrString(exception, "__dict__");
+    PyObject *own = attributes != NULL ? PyObject_GetAttrString(copy, "__dict__") : NULL;
+    if (own == NULL || PyDict_Update(own, attributes) < 0) {
+        PyErr_Clear(); /* without memory it says less */
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(attributes);
     PyObject *cause = PyException_GetCause(exception);
     if (cause != NULL) {
         PyException_SetCause(copy, cause);

@@ -11,13 +11,28 @@ typedef struct {
     const char *path;
 } ar_endpoint;
 
+/* How far a command has come. */
+typedef enum { AR_PHASE_CONNECTION, AR_PHASE_QUEUED, AR_PHASE_WRITTEN, AR_PHASE_ANSWERED } ar_phase;
+
+/* What was to be seen when a command's time was over. */
+typedef struct {
+    ar_phase phase;
+    int unsent;           /* no connection has taken it yet */
+    int total;            /* it was the time for the operation as a whole */
+    Py_ssize_t in_flight; /* commands that have no answer yet */
+    unsigned long long unsent_bytes;
+    double silent_for; /* seconds since something was read, negative: nothing ever was */
+} ar_stall;
+
 /* Each returns a new exception instance, or NULL with another exception set. */
 PyObject *ar_error_format(PyObject *cls, const char *format, ...);
 PyObject *ar_error_connecting(ar_state *state, const ar_endpoint *endpoint, int error_number,
                               const char *reason);
-PyObject *ar_error_read_timeout(ar_state *state, const ar_endpoint *endpoint);
-PyObject *ar_error_write_timeout(ar_state *state, const ar_endpoint *endpoint);
-PyObject *ar_error_connect_timeout(ar_state *state, const ar_endpoint *endpoint);
+PyObject *ar_error_timeout(ar_state *state, const ar_endpoint *endpoint, const ar_stall *stall);
+/* No attempt to connect is made for `retry_after` seconds (0.0: one is under way) since the last one
+ * failed with `cause` (borrowed). */
+PyObject *ar_error_circuit_open(ar_state *state, const ar_endpoint *endpoint, int failures,
+                                double retry_after, PyObject *cause);
 /* "Written, never answered": `cause` (borrowed) becomes __cause__. */
 PyObject *ar_error_outcome_unknown(ar_state *state, PyObject *command_name, int repeatable,
                                    PyObject *cause);

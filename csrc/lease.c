@@ -38,7 +38,7 @@ ar_lease_submit(ArPool *pool, ArCommand *command)
     if (ar_pool_enqueue(pool, &pool->lease_waiting, command) < 0) {
         return -1;
     }
-    if (pool->config->pool_timeout > 0.0) {
+    if (pool->config->pool_timeout > 0.0 || command->expires != 0.0) {
         ar_deadline_set(pool, command, pool->config->pool_timeout);
     }
     open_leases(pool);

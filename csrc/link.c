@@ -77,6 +77,22 @@ arm_timer(ArLink *self)
     }
 }
 
+/* The time of a block of timeout() is over. */
+static void
+fail_expired(const ArLink *self, ArCommand *command, double now)
+{
+    ar_stall stall = {.phase = AR_PHASE_WRITTEN, .total = 1, .silent_for = -1.0};
+    const ar_conn *conn = self->conn;
+    if (conn != NULL && conn->state == AR_CONN_READY) {
+        stall.unsent_bytes = ar_outq_pending(&conn->out);
+        stall.silent_for = conn->silent_since != 0.0 ? now - conn->silent_since : -1.0;
+    } else {
+        stall.phase = AR_PHASE_CONNECTION;
+    }
+    PyObject *exception = ar_error_timeout(command->state, &self->config->endpoint, &stall);
+    ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
+}
+
 static void
 on_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
 {
@@ -90,6 +106,9 @@ on_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events
             Py_DECREF(command);
         } else if (command->deadline == 0.0 || command->deadline > now) {
             ar_ring_push(&self->waiters, command);
+        } else if (command->deadline == command->expires) {
+            fail_expired(self, command, now);
+            Py_DECREF(command);
         } else {
             ar_command_complete(command, Py_NewRef(Py_False));
             Py_DECREF(command);
@@ -116,6 +135,12 @@ enlist(ArLink *self, ArCommand *command)
     ar_ring_push(&self->waiters, command);
     if (command->timeout > 0.0) {
         command->deadline = ar_monotonic() + command->timeout;
+    }
+    if (command->expires != 0.0 &&
+        (command->deadline == 0.0 || command->expires < command->deadline)) {
+        command->deadline = command->expires;
+    }
+    if (command->deadline != 0.0) {
         arm_timer(self);
     }
     return 0;

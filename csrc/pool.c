@@ -78,7 +78,8 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
         }
         conn->tainted |= (command->properties & AR_STATEFUL) != 0;
     }
-    if (command->deadline != 0.0 && conn->lane == AR_LANE_EXPRESS) {
+    if (command->deadline != command->expires && command->deadline != 0.0 &&
+        conn->lane == AR_LANE_EXPRESS) {
         timeout = ar_deadline_left(pool, command); /* it has waited for room already */
     }
     command->deadline = 0.0;
@@ -88,7 +89,7 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
         if (conn->lane == AR_LANE_LEASED) {
             command->connection = conn;
         }
-        if (timeout > 0.0) {
+        if (timeout > 0.0 || command->expires != 0.0) {
             ar_deadline_set(pool, command, timeout);
         }
     }
@@ -174,8 +175,9 @@ submit_express(ArPool *pool, ArCommand *command)
         return -1;
     }
     /* Connecting has a deadline of its own; waiting behind what is connected needs one. */
-    if (command->timeout > 0.0 && ar_pool_has_express(pool)) {
-        ar_deadline_set(pool, command, command->timeout);
+    double timeout = ar_pool_has_express(pool) ? command->timeout : 0.0;
+    if (timeout > 0.0 || command->expires != 0.0) {
+        ar_deadline_set(pool, command, timeout);
     }
     if (conn == NULL) {
         open_express(pool);
@@ -188,6 +190,10 @@ ar_pool_submit(ArPool *pool, ArCommand *command)
 {
     if (pool->closed) {
         PyErr_SetString(pool->state->ConnectionError, "The client has been closed.");
+        return -1;
+    }
+    if ((command->expires != 0.0 && ar_deadline_refuses(pool, command)) ||
+        (pool->breaker.state != AR_BREAKER_CLOSED && ar_breaker_refuses(pool))) {
         return -1;
     }
     Py_INCREF(pool);
@@ -292,6 +298,7 @@ close_connections(ArPool *pool)
         ev_timer_stop(pool->core->ev, &pool->deadline_timer);
         ev_timer_stop(pool->core->ev, &pool->health_timer);
         ev_timer_stop(pool->core->ev, &pool->hold_timer);
+        ev_timer_stop(pool->core->ev, &pool->breaker.timer);
     }
     for (int i = 0; i < pool->conn_count; i++) {
         ar_conn_close(pool->conns[i]);
@@ -379,6 +386,7 @@ pool_traverse(ArPool *self, visitproc visit, void *arg)
     Py_VISIT(self->config);
     Py_VISIT(self->on_push);
     Py_VISIT(self->new_credentials);
+    Py_VISIT(self->breaker.reason);
     for (int i = 0; i < self->conn_count; i++) {
         int result = ar_conn_traverse(self->conns[i], visit, arg);
         if (result != 0) {
@@ -398,6 +406,7 @@ static int
 pool_clear(ArPool *self)
 {
     ar_pool_discard(self);
+    Py_CLEAR(self->breaker.reason);
     Py_CLEAR(self->on_push);
     Py_CLEAR(self->new_credentials);
     return 0;
@@ -411,6 +420,7 @@ pool_dealloc(ArPool *self)
     PyObject *pending = ar_exception_take();
     if (self->core != NULL) {
         discard(self);
+        Py_CLEAR(self->breaker.reason);
         Py_CLEAR(self->on_push);
         Py_CLEAR(self->new_credentials);
     }
@@ -442,6 +452,7 @@ ar_pool_new(ArCore *core, ArConfig *config)
     ar_deadline_init(pool);
     ar_health_init(pool);
     ar_refusal_init(pool);
+    ar_breaker_init(pool);
     ar_core_attach(core);
     return pool;
 }

@@ -4,6 +4,24 @@
 
 #include "connection.h"
 
+/* breaker.c: while the server cannot be reached at all, commands are refused at once. */
+typedef enum {
+    AR_BREAKER_CLOSED,    /* commands wait for attempts to connect */
+    AR_BREAKER_OPEN,      /* `timer` runs until the next attempt */
+    AR_BREAKER_HALF_OPEN, /* one attempt decides: it is under way, or the next command makes it */
+} ar_breaker_state;
+
+typedef struct {
+    ar_breaker_state state;
+    int failures; /* attempts to connect that failed in a row */
+    int wanted;   /* a command was refused since the last attempt */
+    ev_timer timer;
+    double next;      /* monotonic seconds that the timer stands for */
+    uint64_t random;  /* state of the generator of the jitter */
+    PyObject *reason; /* what the last attempt failed with, or NULL */
+    unsigned long long opened;
+} ar_breaker;
+
 typedef struct ArPool {
     PyObject_HEAD
     ar_state *state;
@@ -25,6 +43,7 @@ typedef struct ArPool {
     int closed;
     int dispatching;
     int resume_scheduled;
+    ar_breaker breaker;
     int holding;               /* hold_timer runs: what waits goes on waiting */
     PyObject *on_push;         /* callable(message), or NULL */
     int handing_back;          /* blocking commands that were given up and are not over */

@@ -14,6 +14,7 @@ conn_ready(ar_conn *conn)
     ArPool *pool = conn->owner;
     pool->protocol = conn->protocol;
     pool->connects++;
+    ar_breaker_succeeded(pool);
     ar_health_start(pool);
     Py_INCREF(pool);
     ar_reauth_ready(pool, conn);
@@ -126,7 +127,7 @@ requeue_inflight(ArPool *pool, ar_conn *conn, PyObject *reason)
     for (size_t i = inflight.count; i-- > 0;) {
         ArCommand *command = ar_ring_at(&inflight, i);
         command->connection = NULL;
-        command->deadline = 0.0;
+        ar_deadline_set(pool, command, 0.0);
         if (ar_command_finished(command)) {
             Py_DECREF(command);
         } else if (may_be_sent_again(pool, conn, command) && ar_ring_reserve(ring) == 0) {
@@ -169,6 +170,9 @@ static void
 connecting_failed(ArPool *pool, PyObject *reason, int fatal)
 {
     int others_serve = ar_pool_has_express(pool);
+    if (!others_serve && ar_breaker_failed(pool, reason, fatal)) {
+        return;
+    }
     pool->failures++;
     int give_up = fatal || pool->failures > pool->config->retries;
     if (!give_up || others_serve) {
@@ -199,7 +203,8 @@ conn_lost(ar_conn *conn, PyObject *reason, int fatal)
         if (conn->answered) {
             pool->reconnects++;
             ar_pool_dispatch(pool);
-        } else if (pool->waiting.count > 0 || pool->lease_waiting.count > 0) {
+        } else if (pool->waiting.count > 0 || pool->lease_waiting.count > 0 ||
+                   pool->config->breaker_failures > 0) {
             connecting_failed(pool, reason, fatal);
         }
     }

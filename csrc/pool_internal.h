@@ -42,11 +42,23 @@ double ar_pool_backoff(const ArPool *pool, int failures);
 int ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply);
 void ar_refusal_init(ArPool *pool);
 
-/* deadline.c: the command fails with TimeoutError in so many seconds. */
+/* deadline.c: the command fails with TimeoutError in so many seconds (0.0: no bound of this kind), or when
+ * the operation as a whole is over. */
 void ar_deadline_set(ArPool *pool, ArCommand *command, double seconds);
 /* deadline.c: seconds that a command which waits for room still has, more than 0. */
 double ar_deadline_left(const ArPool *pool, const ArCommand *command);
 void ar_deadline_init(ArPool *pool);
+/* deadline.c: whether the operation as a whole is over; then with its exception set. */
+int ar_deadline_refuses(ArPool *pool, const ArCommand *command);
+
+/* breaker.c: an attempt to connect failed, and nothing else serves. 1: the circuit is open now, and what
+ * waited has failed; 0: go on. `fatal`: the server is there, and refuses. */
+int ar_breaker_failed(ArPool *pool, PyObject *reason, int fatal);
+/* breaker.c: a connection is ready. */
+void ar_breaker_succeeded(ArPool *pool);
+/* breaker.c: not closed, a command comes. 1 with an exception set: it is refused. */
+int ar_breaker_refuses(ArPool *pool);
+void ar_breaker_init(ArPool *pool);
 
 /* reauth.c: a connection is ready, or given back: it repeats AUTH if a new token came meanwhile. */
 void ar_reauth_ready(ArPool *pool, ar_conn *conn);

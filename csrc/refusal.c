@@ -38,9 +38,9 @@ ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
         command->attempts == UINT8_MAX || ar_ring_reserve(ring) < 0) {
         return 0;
     }
-    command->deadline = 0.0;
     Py_INCREF(command);
     ar_ring_push(ring, command);
+    ar_deadline_set(pool, command, 0.0);
     if (!pool->holding) {
         pool->holding = 1;
         ar_core_timer_start(pool->core, &pool->hold_timer,

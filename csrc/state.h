@@ -16,12 +16,14 @@
     X(PyTypeObject, TransportType)                                                                 \
     X(PyTypeObject, ClientType)                                                                    \
     X(PyTypeObject, PipelineType)                                                                  \
+    X(PyTypeObject, TimeoutType)                                                                   \
     X(PyTypeObject, ReaderType)
 
 /* Handed over once by aiecs_redis._bind through configure(): the core imports nothing of redis-py. */
 #define AR_STATE_BOUND(X)                                                                          \
     X(PyObject, ConnectionError)                                                                   \
-    X(PyObject, TimeoutError)                                                                      \
+    X(PyObject, CommandTimeoutError)                                                               \
+    X(PyObject, CircuitOpenError)                                                                  \
     X(PyObject, DataError)                                                                         \
     X(PyObject, InvalidResponse)                                                                   \
     X(PyObject, AuthenticationError)                                                               \
@@ -37,6 +39,7 @@
 
 /* Imported or made at module initialization. */
 #define AR_STATE_OWN(X)                                                                            \
+    X(PyObject, scope_variable)                                                                    \
     X(PyObject, cores)                                                                             \
     X(PyObject, get_running_loop)                                                                  \
     X(PyObject, socket_module)                                                                     \
@@ -74,6 +77,8 @@ typedef struct ar_state {
 #undef X
     /* The method definition of the C Task's wake-up callback, learnt on first sight. */
     PyMethodDef *task_wakeup;
+    /* Blocks of timeout() that have been entered and not left, on whatever thread. */
+    Py_ssize_t open_scopes;
 } ar_state;
 
 #endif

@@ -221,9 +221,11 @@ transport_close(ArTransport *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
-                        "Figures of the pool used last: connections, inflight, waiting,\n"
-                        "pending_bytes, connects, reconnects, protocol, lent, handing_back.");
+PyDoc_STRVAR(stats_doc,
+             "stats($self, /)\n--\n\n"
+             "Figures of the pool used last: connections, inflight, waiting,\n"
+             "pending_bytes, connects, reconnects, protocol, lent, handing_back, circuit\n"
+             "(0 closed, 1 open, 2 half-open), circuit_opened.");
 
 static PyObject *
 transport_stats(ArTransport *self, PyObject *Py_UNUSED(ignored))
@@ -237,11 +239,13 @@ transport_stats(ArTransport *self, PyObject *Py_UNUSED(ignored))
         inflight += (Py_ssize_t)pool->conns[i]->inflight.count;
         bytes += (Py_ssize_t)ar_outq_pending(&pool->conns[i]->out);
     }
-    return Py_BuildValue(
-        "{s:i,s:n,s:n,s:n,s:K,s:K,s:i,s:i,s:i}", "connections", pool->conn_count, "inflight",
-        inflight, "waiting", (Py_ssize_t)(pool->waiting.count + pool->lease_waiting.count),
-        "pending_bytes", bytes, "connects", pool->connects, "reconnects", pool->reconnects,
-        "protocol", pool->protocol, "lent", pool->lent_count, "handing_back", pool->handing_back);
+    return Py_BuildValue("{s:i,s:n,s:n,s:n,s:K,s:K,s:i,s:i,s:i,s:i,s:K}", "connections",
+                         pool->conn_count, "inflight", inflight, "waiting",
+                         (Py_ssize_t)(pool->waiting.count + pool->lease_waiting.count),
+                         "pending_bytes", bytes, "connects", pool->connects, "reconnects",
+                         pool->reconnects, "protocol", pool->protocol, "lent", pool->lent_count,
+                         "handing_back", pool->handing_back, "circuit", (int)pool->breaker.state,
+                         "circuit_opened", pool->breaker.opened);
 }
 
 PyDoc_STRVAR(reauthenticate_doc,

@@ -10,6 +10,7 @@ from redis.event import EventDispatcher
 from redis.maint_notifications import MaintNotificationsConfig
 
 from aiecs_redis._commands.newer import DriverInfo
+from aiecs_redis.circuit_breaker import CircuitBreaker
 
 class RedisOptions(TypedDict, total=False):
     """All but decode_responses and connection_pool, which decide on the type of replies."""
@@ -33,6 +34,8 @@ class RedisOptions(TypedDict, total=False):
     max_connections: int | None
     max_pending_bytes: int | None
     pool_timeout: float | None
+    operation_timeout: float | None
+    circuit_breaker: CircuitBreaker | None
     redis_connect_func: Callable[[Any], Any] | None
     socket_timeout: float | None
     socket_connect_timeout: float | None
