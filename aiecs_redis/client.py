@@ -49,7 +49,7 @@ def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
             if not isinstance(value, CircuitBreaker):
                 raise ValueError(f"{name}={value!r}: give an aiecs_redis.CircuitBreaker, or None")
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ValueError(f"{name}={value!r}: give a number greater than 0")
     return own
 

@@ -115,6 +115,8 @@ class PoolMetrics:
         connects: connections made so far.
         reconnects: connections lost after they had been in use.
         protocol: RESP version spoken, 0 before the first connection.
+        circuit: of the circuit breaker: 0 closed (or none), 1 open, 2 half-open.
+        circuit_opened: how often it went from closed to open.
     """
 
     connections: int = 0
@@ -125,6 +127,8 @@ class PoolMetrics:
     connects: int = 0
     reconnects: int = 0
     protocol: int = 0
+    circuit: int = 0
+    circuit_opened: int = 0
 
 
 _POOL_FIELDS = tuple(field.name for field in fields(PoolMetrics))

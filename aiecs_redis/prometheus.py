@@ -312,6 +312,7 @@ class PrometheusExporter:
             ("inflight", "Commands sent and not answered."),
             ("waiting", "Commands that wait for a connection or for room in it."),
             ("pending_bytes", "Bytes not yet taken by the network."),
+            ("circuit", "Circuit breaker: 0 closed or none, 1 open, 2 half-open."),
         ):
             gauge = GaugeMetricFamily(f"aiecs_redis_{field}", text, labels=["client"])
             gauge.add_metric([self._name], getattr(pool, field))
@@ -319,6 +320,7 @@ class PrometheusExporter:
         for field, text in (
             ("connects", "Connections made."),
             ("reconnects", "Connections lost after they had been in use."),
+            ("circuit_opened", "Times that the circuit breaker went from closed to open."),
         ):
             counter = CounterMetricFamily(f"aiecs_redis_{field}", text, labels=["client"])
             counter.add_metric([self._name], getattr(pool, field))

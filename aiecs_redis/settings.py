@@ -3,8 +3,9 @@
 `load()` turns both into keyword arguments for `aiecs_redis.Redis`; a wrong name or value is
 a `ValueError` that names it and says what to write instead, and never shows a password.
 
-**Names.** A config dictionary takes every keyword of `redis.asyncio.Redis`, the two that
-`aiecs_redis.Redis` adds (`max_pending_bytes`, bytes; `pool_timeout`, seconds), and `url`.
+**Names.** A config dictionary takes every keyword of `redis.asyncio.Redis`, those that
+`aiecs_redis.Redis` adds (`max_pending_bytes`, bytes; `pool_timeout`, `operation_timeout`,
+seconds; `circuit_breaker`, failed attempts to connect, or a `CircuitBreaker`), and `url`.
 The environment variable of a key is `REDIS_` and the key in capitals: REDIS_HOST,
 REDIS_SOCKET_TIMEOUT, REDIS_SSL_CA_CERTS, ... (`VARIABLES` lists them). Other variables that
 begin with REDIS_ are none of our business. An empty variable counts as not set, and `none`
@@ -34,6 +35,8 @@ from typing import Any, Callable, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.asyncio
+
+from aiecs_redis.circuit_breaker import CircuitBreaker
 
 __all__ = ["DEFAULTS", "KEYS", "VARIABLES", "check", "load", "location"]
 
@@ -124,6 +127,12 @@ def _interval(value: Any) -> float:
     return int(number) if number.is_integer() else number
 
 
+def _breaker(value: Any) -> CircuitBreaker:
+    if isinstance(value, CircuitBreaker):
+        return value
+    return CircuitBreaker(failures=_whole(1, 2**31 - 1)(value))
+
+
 def _encoding(value: Any) -> str:
     try:
         codecs.lookup(_text(value))
@@ -186,6 +195,8 @@ _FROM_TEXT: dict[str, Callable[[Any], Any]] = {
     "max_connections": _whole(1),
     "pool_timeout": _seconds,
     "max_pending_bytes": _whole(1),
+    "operation_timeout": _seconds,
+    "circuit_breaker": _breaker,
     "decode_responses": _flag,
     "encoding": _encoding,
     "encoding_errors": _encoding_errors,
@@ -214,7 +225,7 @@ _FROM_TEXT: dict[str, Callable[[Any], Any]] = {
     "ssl_password": _secret,
 }
 
-_OURS = ("max_pending_bytes", "pool_timeout")
+_OURS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
 _HIDDEN = frozenset({"password", "ssl_password", "credential_provider"})
 _ADDRESS = ("host", "port", "unix_socket_path")
 _NEVER_NONE = frozenset(
@@ -234,7 +245,7 @@ _NEVER_NONE = frozenset(
         "ssl_check_hostname",
     }
 )
-_LIMITS = ("socket_timeout", "socket_connect_timeout", "pool_timeout")
+_LIMITS = ("socket_timeout", "socket_connect_timeout", "pool_timeout", "operation_timeout")
 _TLS_FILES = ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_data", "ssl_ca_path")
 
 # What other clients and configuration files call the same thing.

@@ -88,8 +88,9 @@ is_connecting(const ArPool *pool)
 int
 ar_breaker_refuses(ArPool *pool)
 {
-    if (pool->breaker.state == AR_BREAKER_HALF_OPEN && !is_connecting(pool)) {
-        return 0; /* its attempt to connect is the one that decides */
+    if (pool->breaker.state == AR_BREAKER_CLOSED ||
+        (pool->breaker.state == AR_BREAKER_HALF_OPEN && !is_connecting(pool))) {
+        return 0; /* half-open, its attempt to connect is the one that decides */
     }
     pool->breaker.wanted = 1;
     PyObject *error = open_error(pool);

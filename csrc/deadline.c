@@ -5,21 +5,37 @@
 /* A connection that has said nothing for this many timeouts is given up with the command. */
 #define SILENT_TIMEOUTS 2.0
 
+static void
+arm(ArPool *pool, const ArCommand *command, double seconds)
+{
+    if (!ar_libev_timer_active(&pool->deadline_timer) || command->deadline < pool->next_deadline) {
+        pool->next_deadline = command->deadline;
+        ar_core_timer_start(pool->core, &pool->deadline_timer, seconds);
+    }
+}
+
+static void
+set_within(ArPool *pool, ArCommand *command, double now)
+{
+    if (command->deadline <= now || command->expires < command->deadline) {
+        command->deadline = command->expires;
+    }
+    if (!pool->closed) {
+        arm(pool, command, command->deadline > now ? command->deadline - now : 0.0);
+    }
+}
+
 void
 ar_deadline_set(ArPool *pool, ArCommand *command, double seconds)
 {
     double now = ar_monotonic();
-    command->deadline = seconds > 0.0 ? now + seconds : command->expires;
-    if (command->deadline == 0.0 || pool->closed) {
-        return;
-    }
-    if (command->expires != 0.0 && command->expires < command->deadline) {
-        command->deadline = command->expires;
-    }
-    seconds = command->deadline > now ? command->deadline - now : 0.0;
-    if (!ar_libev_timer_active(&pool->deadline_timer) || command->deadline < pool->next_deadline) {
-        pool->next_deadline = command->deadline;
-        ar_core_timer_start(pool->core, &pool->deadline_timer, seconds);
+    command->deadline = now + seconds;
+    if (command->expires != 0.0) {
+        set_within(pool, command, now);
+    } else if (seconds > 0.0) {
+        arm(pool, command, seconds);
+    } else {
+        command->deadline = 0.0;
     }
 }
 

@@ -192,8 +192,8 @@ ar_pool_submit(ArPool *pool, ArCommand *command)
         PyErr_SetString(pool->state->ConnectionError, "The client has been closed.");
         return -1;
     }
-    if ((command->expires != 0.0 && ar_deadline_refuses(pool, command)) ||
-        (pool->breaker.state != AR_BREAKER_CLOSED && ar_breaker_refuses(pool))) {
+    if ((command->expires != 0.0 || pool->breaker.state != AR_BREAKER_CLOSED) &&
+        (ar_deadline_refuses(pool, command) || ar_breaker_refuses(pool))) {
         return -1;
     }
     Py_INCREF(pool);

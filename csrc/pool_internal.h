@@ -56,7 +56,7 @@ int ar_deadline_refuses(ArPool *pool, const ArCommand *command);
 int ar_breaker_failed(ArPool *pool, PyObject *reason, int fatal);
 /* breaker.c: a connection is ready. */
 void ar_breaker_succeeded(ArPool *pool);
-/* breaker.c: not closed, a command comes. 1 with an exception set: it is refused. */
+/* breaker.c: a command comes. 1 with an exception set: it is refused. */
 int ar_breaker_refuses(ArPool *pool);
 void ar_breaker_init(ArPool *pool);
 

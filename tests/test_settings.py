@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 
 import aiecs_redis
-from aiecs_redis import settings
+from aiecs_redis import CircuitBreaker, settings
 
 SECRET = "s3cret-p4ss"
 
@@ -71,6 +71,8 @@ def test_loading_gives_a_dictionary_of_ones_own():
         ("REDIS_SOCKET_TIMEOUT", "none", "socket_timeout", None),
         ("REDIS_SOCKET_CONNECT_TIMEOUT", "1", "socket_connect_timeout", 1.0),
         ("REDIS_POOL_TIMEOUT", "None", "pool_timeout", None),
+        ("REDIS_OPERATION_TIMEOUT", "0.25", "operation_timeout", 0.25),
+        ("REDIS_CIRCUIT_BREAKER", "7", "circuit_breaker", CircuitBreaker(failures=7)),
         ("REDIS_MAX_PENDING_BYTES", "1048576", "max_pending_bytes", 1048576),
         ("REDIS_HEALTH_CHECK_INTERVAL", "30", "health_check_interval", 30),
         ("REDIS_SOCKET_KEEPALIVE", "on", "socket_keepalive", True),
@@ -176,7 +178,8 @@ async def test_every_key_is_a_keyword_of_our_redis():
     client = aiecs_redis.Redis
     for key in settings.KEYS - {"url"}:
         default = inspect.signature(redis.asyncio.Redis.__init__).parameters.get(key)
-        client(**{key: default.default if default is not None else 1})
+        ours = CircuitBreaker() if key == "circuit_breaker" else 1
+        client(**{key: default.default if default is not None else ours})
 
 
 def test_every_variable_sets_a_key():

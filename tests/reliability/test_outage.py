@@ -8,6 +8,7 @@ import pytest
 from harness.measure import percentile, run, sizes
 from redis.exceptions import ConnectionError, TimeoutError
 
+import aiecs_redis
 from aiecs_redis.testing import FaultProxy, RedisServer
 
 
@@ -41,6 +42,18 @@ class Caller:
             await asyncio.sleep(0.2)
 
 
+async def recoveries(callers, back):
+    """Seconds from `back` to each caller's first success, as far as 10 ms tell."""
+    found = {}
+    while len(found) < len(callers):
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - back < 40, "not everybody found the way back"
+        for caller in callers:
+            if caller.last_success > back:
+                found.setdefault(caller, caller.last_success - back)
+    return list(found.values())
+
+
 @pytest.mark.parametrize("size", sizes(everyday=(100, 1.0), long=(1000, 6.0)))
 def test_outage(impl, name, figure, many_descriptors, size):
     clients, away = size
@@ -59,10 +72,7 @@ def test_outage(impl, name, figure, many_descriptors, size):
             attempts.append(proxy.connections)
         proxy.accept()
         back = time.monotonic()
-        while not all(caller.last_success > back for caller in callers):
-            await asyncio.sleep(0.01)
-            assert time.monotonic() - back < 40, "not everybody found the way back"
-        recovery = [caller.last_success - back for caller in callers]
+        recovery = await recoveries(callers, back)
         connections = proxy.connections - attempts[-1]
         stop.set()
         await asyncio.gather(*tasks)
@@ -85,6 +95,65 @@ def test_outage(impl, name, figure, many_descriptors, size):
     )
     assert attempts / clients / away < 20
     assert max(recovery) < 20
+
+
+@pytest.mark.parametrize("size", sizes(everyday=(100, 2.0), long=(1000, 6.0)))
+def test_outage_with_a_circuit_breaker(figure, many_descriptors, size):
+    """Calls fail at once, attempts are spread evenly, and everybody is back within two seconds."""
+    clients, away = size
+
+    async def main():
+        stop = asyncio.Event()
+        breaker = aiecs_redis.CircuitBreaker()
+        make = aiecs_redis.Redis
+        callers = [Caller(make(**proxy.kwargs, circuit_breaker=breaker)) for _ in range(clients)]
+        tasks = [asyncio.create_task(caller.run(stop)) for caller in callers]
+        while not all(caller.last_success for caller in callers):
+            await asyncio.sleep(0.05)
+        proxy.refuse()
+        await asyncio.get_running_loop().run_in_executor(None, proxy.cut)
+        began = time.monotonic()
+        while not all(is_open(caller) for caller in callers):
+            await asyncio.sleep(0.01)
+            assert time.monotonic() - began < 40, "some circuits did not open"
+        opened = time.monotonic()
+        for caller in callers:
+            caller.failures.clear()
+        before, tenths = proxy.connections, []
+        while time.monotonic() - opened < away:
+            await asyncio.sleep(0.1)
+            tenths.append(proxy.connections - before - sum(tenths))
+        failures = [seconds for caller in callers for seconds in caller.failures]
+        proxy.accept()
+        back = time.monotonic()
+        recovery = await recoveries(callers, back)
+        stop.set()
+        await asyncio.gather(*tasks)
+        for caller in callers:
+            await caller.client.aclose()
+        return failures, tenths, recovery, opened - began
+
+    with RedisServer(config={"maxclients": 4000}) as server:
+        with FaultProxy(server.host, server.port) as proxy:
+            failures, tenths, recovery, opening = run(main(), 120)
+    attempts = sum(tenths)
+    figure(
+        "outage-breaker",
+        f"{clients:,} clients, {away:.0f} s away; all circuits open after {opening:.1f} s. "
+        f"From then: {attempts / clients / away:.1f} attempts to connect per client and second, "
+        f"at most {max(tenths):,} in a tenth of a second; {len(failures):,} calls failed, "
+        f"half of them within {percentile(failures, 0.5) * 1000:.2f} ms, 99 % within "
+        f"{percentile(failures, 0.99) * 1000:.2f} ms; back again: half of the clients after "
+        f"{percentile(recovery, 0.5):.1f} s, all after {max(recovery):.1f} s",
+    )
+    assert percentile(failures, 0.5) < 0.005
+    assert attempts / clients / away < 2.0
+    assert max(tenths[5:]) < 0.5 * clients
+    assert max(recovery) < 4.0
+
+
+def is_open(caller):
+    return caller.client._native_transport.stats()["circuit"] > 0
 
 
 @pytest.mark.parametrize("tasks", sizes(everyday=200, long=5000))

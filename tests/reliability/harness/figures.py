@@ -33,6 +33,7 @@ CASES = {
     "rotation": "Password rotation under load",
     "secrets": "Secrets in repr, log, exception",
     "outage": "Total outage, 1,000 clients",
+    "outage-breaker": "Total outage, 1,000 clients with a circuit breaker",
 }
 
 
