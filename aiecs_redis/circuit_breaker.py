@@ -27,7 +27,7 @@ class CircuitBreaker:
     """
 
     failures: int = 5
-    recovery: float = 1.0
+    recovery: float = 0.75
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
