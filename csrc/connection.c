@@ -52,6 +52,7 @@ ar_conn_free_context(ar_conn *conn)
         redisFree(context);
     }
     ar_reply_sink_clear(&conn->sink);
+    ar_bulk_clear(&conn->bulk);
 }
 
 void

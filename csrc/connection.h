@@ -3,6 +3,7 @@
 #ifndef AR_CONNECTION_H
 #define AR_CONNECTION_H
 
+#include "bulk.h"
 #include "command.h"
 #include "config.h"
 #include "io.h"
@@ -62,6 +63,7 @@ typedef struct ar_conn {
     ar_outq out;
     ar_ring inflight; /* ArCommand *, owned */
     ar_reply_sink sink;
+    ar_bulk bulk; /* the reply that is arriving, when it is a large string */
     ar_conn_state state;
     ar_lane lane;
     int busy;              /* its reader or context is on the stack */

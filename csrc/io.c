@@ -102,3 +102,25 @@ ar_io_write(redisContext *context, ar_outq *queue)
 {
     return ar_io_is_tls(context) ? write_tls(context, queue) : write_plain(context, queue);
 }
+
+ssize_t
+ar_io_read_two(redisContext *context, char *first, size_t first_size, char *second,
+               size_t second_size)
+{
+    if (ar_io_is_tls(context)) {
+        return ar_io_read(context, first, first_size);
+    }
+    struct iovec pieces[] = {{.iov_base = first, .iov_len = first_size},
+                             {.iov_base = second, .iov_len = second_size}};
+    ssize_t length = readv(context->fd, pieces, 2);
+    if (length > 0) {
+        return length;
+    }
+    if (length < 0) {
+        int later = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+        return later ? 0 : set_io_error(context);
+    }
+    context->err = REDIS_ERR_EOF;
+    snprintf(context->errstr, sizeof(context->errstr), "Server closed the connection");
+    return -1;
+}

@@ -16,6 +16,10 @@ ar_io_read(redisContext *context, char *buffer, size_t size)
     return context->funcs->read(context, buffer, size);
 }
 
+/* The same into two buffers, the first of them first; TLS fills the first one only. Neither is empty. */
+ssize_t ar_io_read_two(redisContext *context, char *first, size_t first_size, char *second,
+                       size_t second_size);
+
 static inline int
 ar_io_is_tls(const redisContext *context)
 {

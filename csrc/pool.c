@@ -101,7 +101,8 @@ static int
 has_bulk(const ar_conn *conn)
 {
     const redisReader *reader = conn->context->reader;
-    return reader->len - reader->pos > BULK_BYTES || ar_outq_pending(&conn->out) > BULK_BYTES;
+    return reader->len - reader->pos > BULK_BYTES || ar_bulk_left(&conn->bulk) > BULK_BYTES ||
+           ar_outq_pending(&conn->out) > BULK_BYTES;
 }
 
 /* An express connection to send on now, or NULL: none is ready, or all are busy with something large

@@ -7,6 +7,9 @@
 #define FEED_SLICE 4096
 /* Reads of a full buffer before other connections get their turn. */
 #define READS_PER_DRAIN 16
+/* Read at once into a large string; and what may follow behind it, which has to be copied. */
+#define BULK_READ (2 * AR_READ_BUFFER)
+#define BEHIND_BULK 4096
 
 /* ---- delivering ---- */
 
@@ -146,6 +149,59 @@ deliver_replies(ar_conn *conn)
     }
 }
 
+/* ---- large strings ---- */
+
+/* Leaves hiredis in the middle of a large string, if that is where it is. 0: reading has to stop. */
+static int
+take_over_bulk(ar_conn *conn)
+{
+    redisReader *reader = conn->context->reader;
+    if (reader->len == reader->pos || conn->state != AR_CONN_READY ||
+        ar_ring_peek(&conn->inflight) == NULL) {
+        return 1;
+    }
+    if (ar_bulk_take_over(&conn->bulk, reader) < 0) {
+        ar_conn_lose(conn, NULL, 0);
+        return 0;
+    }
+    return 1;
+}
+
+static void
+forget_unwanted_bulk(ar_conn *conn)
+{
+    const ArCommand *command = ar_ring_peek(&conn->inflight);
+    if (command == NULL || ar_command_finished(command)) {
+        ar_bulk_forget(&conn->bulk);
+    }
+}
+
+/* Takes what belongs to the string from the front of the data, and delivers it when it is whole.
+ * Returns 0 when reading has to stop. */
+static int
+feed_bulk(ar_conn *conn, const char **data, size_t *length)
+{
+    Py_ssize_t used = ar_bulk_feed(&conn->bulk, *data, *length);
+    if (used < 0) {
+        ar_conn_lose(conn, NULL, 0);
+        return 0;
+    }
+    *data += used;
+    *length -= (size_t)used;
+    if (ar_bulk_left(&conn->bulk) > 0) {
+        return 1;
+    }
+    int failed;
+    conn->sink.decode = next_reply_decodes(conn);
+    PyObject *reply = ar_bulk_finish(&conn->bulk, &conn->sink, &failed);
+    if (reply == NULL) {
+        ar_conn_lose(conn, NULL, 0);
+        return 0;
+    }
+    deliver(conn, reply, failed);
+    return conn->state != AR_CONN_CLOSED && conn->core->interrupt == NULL;
+}
+
 static int
 feed(ar_conn *conn, const char *data, size_t length)
 {
@@ -178,6 +234,15 @@ process(ar_conn *conn, const char *data, size_t length)
         return conn->state == AR_CONN_READY;
     }
     while (length > 0) {
+        if (ar_bulk_active(&conn->bulk)) {
+            if (!feed_bulk(conn, &data, &length)) {
+                if (conn->core->interrupt != NULL) {
+                    keep_for_later(conn, data, length);
+                }
+                return 0;
+            }
+            continue;
+        }
         const redisReader *reader = conn->context->reader;
         /* In the middle of something large, slices would only make hiredis look in vain. */
         size_t held = reader->len - reader->pos;
@@ -191,6 +256,9 @@ process(ar_conn *conn, const char *data, size_t length)
             if (conn->core->interrupt != NULL) {
                 keep_for_later(conn, data, length);
             }
+            return 0;
+        }
+        if (!take_over_bulk(conn)) {
             return 0;
         }
     }
@@ -218,33 +286,66 @@ ar_conn_resume(ar_conn *conn)
 
 /* ---- reading ---- */
 
+/* Reads, straight into the large string that is arriving if there is one. *asked: bytes there was room for;
+ * *length: bytes now in the core's buffer, to be processed. Returns what was read, or -1 after the connection
+ * was lost. */
+static ssize_t
+read_some(ar_conn *conn, size_t *asked, size_t *length)
+{
+    char *buffer = conn->core->read_buffer;
+    size_t room = 0;
+    char *into = buffer;
+    if (ar_bulk_active(&conn->bulk)) {
+        forget_unwanted_bulk(conn);
+        into = ar_bulk_room(&conn->bulk, &room);
+        if (into == NULL) {
+            ar_conn_lose(conn, NULL, 0);
+            return -1;
+        }
+    }
+    ssize_t count;
+    if (room == 0) {
+        *asked = AR_READ_BUFFER;
+        count = ar_io_read(conn->context, buffer, AR_READ_BUFFER);
+    } else {
+        room = room < BULK_READ ? room : BULK_READ;
+        *asked = room + BEHIND_BULK;
+        count = ar_io_read_two(conn->context, into, room, buffer, BEHIND_BULK);
+    }
+    if (count < 0) {
+        ar_conn_lose_io(conn);
+        return -1;
+    }
+    size_t direct = (size_t)count < room ? (size_t)count : room;
+    ar_bulk_received(&conn->bulk, direct);
+    *length = (size_t)count - direct;
+    return count;
+}
+
 static void
 read_and_process(ar_conn *conn)
 {
     int tls = ar_io_is_tls(conn->context);
     for (int rounds = 0;; rounds++) {
-        char *buffer = conn->core->read_buffer;
-        ssize_t length = ar_io_read(conn->context, buffer, AR_READ_BUFFER);
-        if (length < 0) {
-            ar_conn_lose_io(conn);
-            return;
-        }
-        if (length == 0) {
+        size_t asked, length;
+        ssize_t count = read_some(conn, &asked, &length);
+        if (count <= 0) {
             return;
         }
         conn->silent_since = ar_monotonic();
-        if (!process(conn, buffer, (size_t)length)) {
+        if (!process(conn, conn->core->read_buffer, length)) {
             return;
         }
         if (tls) {
-            /* OpenSSL may hold more than the socket shows: read until it has nothing left. */
-            if (rounds >= READS_PER_DRAIN * 4) {
+            /* OpenSSL may hold more than the socket shows, the rest of a record behind the end of a large
+             * string above all: read until it has nothing left. */
+            if (rounds >= READS_PER_DRAIN * 4 && SSL_pending(conn->session) == 0) {
                 if (conn->calls->bytes == NULL) {
                     keep_for_later(conn, NULL, 0);
                 }
                 return;
             }
-        } else if (length < AR_READ_BUFFER || rounds >= READS_PER_DRAIN) {
+        } else if ((size_t)count < asked || rounds >= READS_PER_DRAIN) {
             return;
         }
     }

@@ -144,6 +144,12 @@ ends_in_crlf(const char *text, size_t length)
     return text[length] == '\r' && text[length + 1] == '\n';
 }
 
+void
+ar_reply_set_missing_crlf(ar_state *state)
+{
+    PyErr_SetString(state->InvalidResponse, "Protocol error: a bulk string does not end in CRLF");
+}
+
 static PyObject *
 big_number_value(const char *digits, size_t length)
 {
@@ -164,8 +170,7 @@ create_string(const redisReadTask *task, char *text, size_t length)
     PyObject *value;
     note_kind(task);
     if (!ends_in_crlf(text, length)) {
-        PyErr_SetString(sink->state->InvalidResponse,
-                        "Protocol error: a bulk string does not end in CRLF");
+        ar_reply_set_missing_crlf(sink->state);
         return NULL;
     }
     switch (task->type) {
@@ -307,6 +312,22 @@ ar_reply_next(redisReader *reader, PyObject **reply, int *failed)
     }
     *reply = object;
     return AR_READ_REPLY;
+}
+
+PyObject *
+ar_reply_text(ar_reply_sink *sink, PyObject *bytes, int *failed)
+{
+    *failed = 0;
+    if (!sink->decode) {
+        return bytes;
+    }
+    PyObject *value = text_value(sink, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    Py_DECREF(bytes);
+    if (value == NULL && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        *failed = 1;
+        return ar_exception_take();
+    }
+    return value;
 }
 
 void

@@ -37,6 +37,13 @@ redisReader *ar_reply_reader_new(ar_reply_sink *sink);
  * exception in *reply with *failed set; the stream stays in step. */
 ar_read_result ar_reply_next(redisReader *reader, PyObject **reply, int *failed);
 
+/* A bulk string that was read as bytes (stolen), decoded if replies are; see ar_reply_next() for *failed.
+ * NULL with MemoryError set. */
+PyObject *ar_reply_text(ar_reply_sink *sink, PyObject *bytes, int *failed);
+
+/* Sets InvalidResponse: the stream is out of step. */
+void ar_reply_set_missing_crlf(ar_state *state);
+
 /* Forgets what belongs to a half-read reply. */
 void ar_reply_sink_clear(ar_reply_sink *sink);
 
