@@ -115,6 +115,12 @@ ar_command_finished(const ArCommand *command)
 ArCommand *ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner,
                           PyObject *name, PyObject *const *rest, Py_ssize_t rest_count);
 
+/* Makes its arguments such that encoding them runs no Python code; -1 with an exception set. Python code
+ * may run now, and may even finish the command. */
+int ar_command_settle(ArCommand *command, const ar_text_codec *codec);
+/* The same for a tuple: a new one. */
+PyObject *ar_arguments_settle(ar_state *state, const ar_text_codec *codec, PyObject *arguments);
+
 /* Sends it now; afterwards it is started or finished. */
 void ar_command_start(ArCommand *command);
 /* Starts it with the next loop turn. -1 with an exception set when no loop runs. */

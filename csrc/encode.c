@@ -276,6 +276,12 @@ append_plain(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObje
     return 1;
 }
 
+static void
+set_bad_name(ar_state *state, PyObject *name)
+{
+    PyErr_Format(state->DataError, "Invalid command name %R: give a str or bytes.", name);
+}
+
 static int
 append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObject *const *argv,
                Py_ssize_t argc)
@@ -287,7 +293,7 @@ append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyOb
         return plain < 0 ? -1 : 0;
     }
     if (PyLong_Check(argv[0]) || PyFloat_Check(argv[0])) {
-        PyErr_Format(state->DataError, "Invalid command name %R: give a str or bytes.", argv[0]);
+        set_bad_name(state, argv[0]);
         return -1;
     }
     if (view_argument(state, argv[0], PyUnicode_Check(argv[0]) ? &utf8 : codec, &name) < 0) {
@@ -326,20 +332,21 @@ ar_encode_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec,
     return 0;
 }
 
-int
-ar_encode_check(ar_state *state, const ar_text_codec *codec, PyObject *const *argv, Py_ssize_t argc)
+PyObject *
+ar_encode_settle(ar_state *state, const ar_text_codec *codec, PyObject *argument, int is_name)
 {
-    for (Py_ssize_t i = 0; i < argc; i++) {
-        PyObject *argument = argv[i];
-        if (PyBytes_Check(argument) || PyByteArray_Check(argument) ||
-            PyMemoryView_Check(argument)) {
-            continue;
-        }
-        argument_view view;
-        if (view_argument(state, argument, codec, &view) < 0) {
-            return -1;
-        }
-        Py_XDECREF(view.owner);
+    static const ar_text_codec utf8 = {0};
+    if (is_name && (PyLong_Check(argument) || PyFloat_Check(argument))) {
+        set_bad_name(state, argument);
+        return NULL;
     }
-    return 0;
+    argument_view view;
+    if (view_argument(state, argument, is_name ? &utf8 : codec, &view) < 0) {
+        return NULL;
+    }
+    if (view.owner == NULL || PyFloat_CheckExact(argument)) {
+        Py_XDECREF(view.owner);
+        return Py_NewRef(argument);
+    }
+    return view.owner;
 }

@@ -17,8 +17,21 @@ typedef struct {
 int ar_encode_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec,
                       PyObject *const *argv, Py_ssize_t argc);
 
-/* 0 when ar_encode_command() would accept the arguments, without the cost of encoding them. */
-int ar_encode_check(ar_state *state, const ar_text_codec *codec, PyObject *const *argv,
-                    Py_ssize_t argc);
+/* Makes sure that encoding the argument runs no Python code and finds nothing wrong with it: what has
+ * a repr(), a codec or a buffer of its own becomes bytes now. A new reference to the argument or to what
+ * takes its place; NULL with an exception set. Python code may run. */
+PyObject *ar_encode_settle(ar_state *state, const ar_text_codec *codec, PyObject *argument,
+                           int is_name);
+
+/* Whether ar_encode_settle() would leave the argument as it is, whatever the errors: for the commonest
+ * ones of a client without an encoding of its own. */
+static inline int
+ar_encode_is_plain(PyObject *argument)
+{
+    if (PyUnicode_CheckExact(argument)) {
+        return PyUnicode_IS_COMPACT_ASCII(argument);
+    }
+    return PyBytes_CheckExact(argument);
+}
 
 #endif

@@ -35,7 +35,7 @@ ar_lease_submit(ArPool *pool, ArCommand *command)
     if (conn != NULL) {
         return ar_pool_send_on(pool, conn, command);
     }
-    if (ar_pool_enqueue(pool, &pool->lease_waiting, command) < 0) {
+    if (ar_pool_enqueue(&pool->lease_waiting, command) < 0) {
         return -1;
     }
     if (pool->config->pool_timeout > 0.0 || command->expires != 0.0) {

@@ -53,68 +53,98 @@ flush(ArLink *self)
     ar_conn_unref(conn);
 }
 
-int
-ar_link_send(ArLink *self, PyObject *commands)
+/* A new list of settled tuples. */
+static PyObject *
+settle(const ArLink *self, PyObject *commands)
 {
-    if (check_open(self) < 0) {
-        return -1;
-    }
-    PyObject *list = PySequence_Fast(commands, "send() takes a sequence of tuples");
-    if (list == NULL) {
-        return -1;
-    }
-    ar_outq *out = &self->conn->out;
-    ar_outq_mark mark = ar_outq_get_mark(out);
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
-        PyObject *arguments = PySequence_Fast_GET_ITEM(list, i);
+    PyObject *list = PySequence_List(commands);
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *arguments = PyList_GET_ITEM(list, i), *settled = NULL;
         if (!PyTuple_Check(arguments) || PyTuple_GET_SIZE(arguments) == 0) {
             PyErr_SetString(PyExc_TypeError, "a command is a tuple of its name and arguments");
-        } else if (ar_encode_command(self->state, out, &self->config->codec,
-                                     &PyTuple_GET_ITEM(arguments, 0),
-                                     PyTuple_GET_SIZE(arguments)) == 0) {
-            continue;
+        } else {
+            settled = ar_arguments_settle(self->state, &self->config->codec, arguments);
         }
-        ar_outq_rollback(out, mark);
-        Py_DECREF(list);
-        return -1;
+        if (settled == NULL || PyList_SetItem(list, i, settled) < 0) {
+            Py_CLEAR(list);
+        }
     }
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
-        PyObject *arguments = PySequence_Fast_GET_ITEM(list, i);
-        note_state(self, &PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
-    }
-    Py_DECREF(list);
-    flush(self);
-    return 0;
+    return list;
 }
 
 int
-ar_link_write(ArLink *self, PyObject *chunks)
+ar_link_send(ArLink *self, PyObject *commands)
 {
-    if (check_open(self) < 0) {
-        return -1;
-    }
-    PyObject *list = PySequence_Fast(chunks, "write() takes a sequence of bytes");
-    if (list == NULL) {
+    PyObject *list = settle(self, commands);
+    if (list == NULL || check_open(self) < 0) {
+        Py_XDECREF(list);
         return -1;
     }
     ar_outq *out = &self->conn->out;
     ar_outq_mark mark = ar_outq_get_mark(out);
-    self->changed = 1; /* whatever it says */
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
-        Py_buffer view;
-        int result = PyObject_GetBuffer(PySequence_Fast_GET_ITEM(list, i), &view, PyBUF_SIMPLE);
-        if (result == 0) {
-            result = ar_outq_append(out, view.buf, (size_t)view.len);
-            PyBuffer_Release(&view);
-        }
-        if (result < 0) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        PyObject *arguments = PyList_GET_ITEM(list, i);
+        if (ar_encode_command(self->state, out, &self->config->codec,
+                              &PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments)) < 0) {
             ar_outq_rollback(out, mark);
             Py_DECREF(list);
             return -1;
         }
     }
-    Py_DECREF(list);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        PyObject *arguments = PyList_GET_ITEM(list, i);
+        note_state(self, &PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
+    }
     flush(self);
+    Py_DECREF(list); /* last, as finalizers of the arguments may close the connection */
+    return 0;
+}
+
+/* A new list of bytes: a buffer of the user's own making may run Python code. */
+static PyObject *
+as_bytes(PyObject *chunks)
+{
+    PyObject *list = PySequence_List(chunks);
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *chunk = PyList_GET_ITEM(list, i);
+        if (PyBytes_Check(chunk)) {
+            continue;
+        }
+        PyObject *bytes = NULL;
+        if (PyObject_CheckBuffer(chunk)) {
+            bytes = PyBytes_FromObject(chunk);
+        } else {
+            PyErr_Format(PyExc_TypeError, "a bytes-like object is required, not '%s'",
+                         Py_TYPE(chunk)->tp_name);
+        }
+        if (bytes == NULL || PyList_SetItem(list, i, bytes) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+int
+ar_link_write(ArLink *self, PyObject *chunks)
+{
+    PyObject *list = as_bytes(chunks);
+    if (list == NULL || check_open(self) < 0) {
+        Py_XDECREF(list);
+        return -1;
+    }
+    ar_outq *out = &self->conn->out;
+    ar_outq_mark mark = ar_outq_get_mark(out);
+    self->changed = 1; /* whatever it says */
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        PyObject *chunk = PyList_GET_ITEM(list, i);
+        if (ar_outq_append(out, PyBytes_AS_STRING(chunk), (size_t)PyBytes_GET_SIZE(chunk)) < 0) {
+            ar_outq_rollback(out, mark);
+            Py_DECREF(list);
+            return -1;
+        }
+    }
+    flush(self);
+    Py_DECREF(list);
     return 0;
 }
 

@@ -145,17 +145,10 @@ has_room(const ArPool *pool, const ar_conn *conn)
     return ar_outq_pending(&conn->out) < (size_t)pool->config->max_pending_bytes;
 }
 
-/* Arguments are checked now, though encoded later: a bad one fails before anything waits for it. */
+/* Its arguments have been settled: a bad one fails before anything waits for it. */
 int
-ar_pool_enqueue(ArPool *pool, ar_ring *ring, ArCommand *command)
+ar_pool_enqueue(ar_ring *ring, ArCommand *command)
 {
-    const ar_text_codec *codec = &pool->config->codec;
-    int refused = command->batch != NULL
-                      ? ar_queue_check(command->batch, codec)
-                      : ar_encode_check(pool->state, codec, command->argv, command->argc);
-    if (refused) {
-        return -1;
-    }
     if (ar_ring_reserve(ring) < 0) {
         PyErr_NoMemory();
         return -1;
@@ -172,7 +165,7 @@ submit_express(ArPool *pool, ArCommand *command)
     if (conn != NULL && pool->waiting.count == 0 && has_room(pool, conn)) {
         return ar_pool_send_on(pool, conn, command);
     }
-    if (ar_pool_enqueue(pool, &pool->waiting, command) < 0) {
+    if (ar_pool_enqueue(&pool->waiting, command) < 0) {
         return -1;
     }
     /* Connecting has a deadline of its own; waiting behind what is connected needs one. */
@@ -189,17 +182,24 @@ submit_express(ArPool *pool, ArCommand *command)
 int
 ar_pool_submit(ArPool *pool, ArCommand *command)
 {
+    Py_INCREF(pool);
+    int result = ar_command_settle(command, &pool->config->codec);
+    if (result < 0 || ar_command_finished(command)) {
+        Py_DECREF(pool);
+        return result;
+    }
     if (pool->closed) {
         PyErr_SetString(pool->state->ConnectionError, "The client has been closed.");
+        Py_DECREF(pool);
         return -1;
     }
     if ((command->expires != 0.0 || pool->breaker.state != AR_BREAKER_CLOSED) &&
         (ar_deadline_refuses(pool, command) || ar_breaker_refuses(pool))) {
+        Py_DECREF(pool);
         return -1;
     }
-    Py_INCREF(pool);
-    int result = command->properties & (AR_BLOCKING | AR_STATEFUL) ? ar_lease_submit(pool, command)
-                                                                   : submit_express(pool, command);
+    result = command->properties & (AR_BLOCKING | AR_STATEFUL) ? ar_lease_submit(pool, command)
+                                                               : submit_express(pool, command);
     Py_DECREF(pool);
     return result;
 }

@@ -13,8 +13,8 @@ int ar_pool_remove_conn(ArPool *pool, const ar_conn *conn);
 int ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command);
 /* pool.c: as above, the command failing with the exception. */
 void ar_pool_send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command);
-/* pool.c: checks the arguments and puts the command behind those that wait. */
-int ar_pool_enqueue(ArPool *pool, ar_ring *ring, ArCommand *command);
+/* pool.c: puts the command, whose arguments are settled, behind those that wait. */
+int ar_pool_enqueue(ar_ring *ring, ArCommand *command);
 /* pool.c: whether an express connection is ready, busy or not. */
 int ar_pool_has_express(const ArPool *pool);
 int ar_pool_count_lane(const ArPool *pool, ar_lane lane, int connecting_only);

@@ -147,10 +147,13 @@ ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_
         return -1;
     }
     PyObject **argv = queue->arguments + queue->argument_count;
+    int plain = ar_encode_is_plain(name);
     argv[0] = Py_NewRef(name);
     for (Py_ssize_t i = 0; i < rest_count; i++) {
+        plain = plain && ar_encode_is_plain(rest[i]);
         argv[i + 1] = Py_NewRef(rest[i]);
     }
+    queue->special |= !plain;
     queue->argument_count += rest_count + 1;
     queue->commands[queue->count++] =
         (ar_queued){.end = queue->argument_count, .options = Py_XNewRef(options)};
@@ -182,6 +185,7 @@ ar_queue_copy(const ArQueue *queue)
     copy->himport = queue->himport;
     copy->empty_response = queue->empty_response;
     copy->never_decode = queue->never_decode;
+    copy->special = queue->special;
     return copy;
 }
 
@@ -233,16 +237,47 @@ ar_queue_encode(const ArQueue *queue, ar_outq *out, const ar_text_codec *codec, 
     return 0;
 }
 
-int
-ar_queue_check(const ArQueue *queue, const ar_text_codec *codec)
+/* Queues may be shared, so another one gets what differs. */
+ArQueue *
+ar_queue_settle(ArQueue *queue, const ar_text_codec *codec)
 {
-    for (Py_ssize_t i = 0; i < queue->count; i++) {
-        if (ar_encode_check(queue->state, codec, ar_queue_argv(queue, i), ar_queue_argc(queue, i)) <
-            0) {
-            return -1;
-        }
+    Py_INCREF(queue); /* nobody else changes it now: see own_queue() in pipeline.c */
+    if (!queue->special && codec->encoding == NULL) {
+        return queue;
     }
-    return 0;
+    ArQueue *settled = queue;
+    Py_ssize_t number = 0, name = 0; /* of the command, and where its name is */
+    for (Py_ssize_t i = 0; i < queue->argument_count; i++) {
+        PyObject *argument = queue->arguments[i];
+        PyObject *other = ar_encode_settle(queue->state, codec, argument, i == name);
+        if (other == NULL) {
+            goto error;
+        }
+        if (i + 1 == queue->commands[number].end) {
+            name = queue->commands[number++].end;
+        }
+        if (other == argument) {
+            Py_DECREF(other);
+            continue;
+        }
+        if (settled == queue && (settled = ar_queue_copy(queue)) == NULL) {
+            settled = queue;
+            Py_DECREF(other);
+            goto error;
+        }
+        Py_SETREF(settled->arguments[i], other);
+    }
+    if (settled != queue) {
+        Py_DECREF(queue);
+    }
+    return settled;
+
+error:
+    if (settled != queue) {
+        Py_DECREF(settled);
+    }
+    Py_DECREF(queue);
+    return NULL;
 }
 
 PyObject *

@@ -22,6 +22,7 @@ typedef struct {
     uint8_t himport;        /* HIMPORT is among them */
     uint8_t empty_response; /* one has the option EMPTY_RESPONSE */
     uint8_t never_decode;   /* one has the option NEVER_DECODE */
+    uint8_t special;        /* an argument is not plain (ar_encode_is_plain) */
 } ArQueue;
 
 ArQueue *ar_queue_new(ar_state *state);
@@ -52,8 +53,9 @@ int ar_queue_never_decodes(const ArQueue *queue, Py_ssize_t number);
 /* Appends all commands, between MULTI and EXEC for a transaction; nothing when one is bad. */
 int ar_queue_encode(const ArQueue *queue, ar_outq *out, const ar_text_codec *codec,
                     int transaction);
-/* 0 when ar_queue_encode() would accept the arguments. */
-int ar_queue_check(const ArQueue *queue, const ar_text_codec *codec);
+/* A new reference to the queue, or to a copy with settled arguments (see ar_encode_settle); NULL with an
+ * exception set. Python code may run. */
+ArQueue *ar_queue_settle(ArQueue *queue, const ar_text_codec *codec);
 
 int ar_queue_setup(PyObject *module, ar_state *state);
 

@@ -47,7 +47,11 @@ authenticate(ArPool *pool, ar_conn *conn, double timeout)
     command->quiet = 1;
     command->core = (ArCore *)Py_NewRef((PyObject *)pool->core);
     command->timeout = timeout;
-    if (ar_pool_send_on(pool, conn, command) < 0) {
+    int result = ar_command_settle(command, &pool->config->codec);
+    if (result == 0 && conn->state != AR_CONN_READY) { /* a codec has closed it */
+        ar_command_fail(command, ar_error_format(pool->state->ConnectionError,
+                                                 "The connection was closed meanwhile."));
+    } else if (result < 0 || ar_pool_send_on(pool, conn, command) < 0) {
         Py_CLEAR(command);
     }
     return command;

@@ -95,6 +95,7 @@ def test_quiet(isolated, options):
         ("open-loop", 0, "end\n"),
         ("at-exit", 0, "end\nlate\n"),
         ("thread", 0, "end\n"),
+        ("daemon", 0, "end\n"),
         ("exit", 3, ""),
         ("raise", 1, ""),
         ("interrupt", -2, ""),

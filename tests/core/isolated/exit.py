@@ -28,6 +28,18 @@ async def main():
         raise KeyboardInterrupt
     if mode == "raise":
         raise ZeroDivisionError
+    if mode == "daemon":
+
+        def work():
+            async def forever():
+                mine = aiecs_redis.Redis(host="127.0.0.1", port=port)
+                while True:
+                    await asyncio.gather(*(mine.echo(str(n)) for n in range(50)))
+
+            asyncio.run(forever())
+
+        threading.Thread(target=work, daemon=True).start()
+        await asyncio.sleep(0.05)
     if mode == "thread":
         threading.Thread(target=lambda: asyncio.run(client.ping())).start()
 

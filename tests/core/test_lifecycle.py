@@ -1,0 +1,55 @@
+"""Clients and loops that end in unusual ways: no crash, no warning, no descriptor is left."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import aiecs_redis
+
+pytestmark = pytest.mark.leaks
+
+STRICT = ["-X", "dev", "-W", "error", "-X", "faulthandler"]
+KINDS = [  # and rounds of the short and the long form
+    ("loops", 40, 1000),
+    ("forks", 15, 1000),
+    ("loop_closed", 40, 1000),
+    ("cycles", 30, 500),
+    ("closed_inside", 30, 1000),
+    ("encoding_closes", 20, 500),
+    ("exits_inside", 12, 300),
+    ("threads", 100, 5000),
+    ("signals", 40, 2000),
+]
+
+
+def silent(script, *args, options=STRICT, timeout=1200):
+    folder = os.path.join(os.path.dirname(__file__), "isolated")
+    package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
+    done = subprocess.run(
+        [sys.executable, *options, os.path.join(folder, script), *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(("kind", "rounds"), [(kind, short) for kind, short, _ in KINDS])
+def test_lifecycle(native, port, admin, kind, rounds):
+    assert silent("lifecycle.py", port, kind, rounds) == ""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "rounds"), [(kind, long) for kind, _, long in KINDS])
+def test_lifecycle_over_and_over(native, port, admin, kind, rounds):
+    assert silent("lifecycle.py", port, kind, rounds) == ""
+
+
+def test_subinterpreters(native, port, admin):
+    own = "ImportError: module aiecs_redis._native does not support loading in subinterpreters\n"
+    expected = "works\n" + (own if sys.version_info >= (3, 12) else "") + "works\nworks\n"
+    assert silent("subinterpreters.py", port, options=["-X", "faulthandler"]) == expected
