@@ -169,6 +169,7 @@ core_traverse(ArCore *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->loop);
+    Py_VISIT(self->module);
     Py_VISIT(self->call_soon);
     Py_VISIT(self->call_later);
     Py_VISIT(self->drain_method);
@@ -208,8 +209,10 @@ core_dealloc(ArCore *self)
     }
     (void)core_clear(self);
     Py_CLEAR(self->loop);
+    PyObject *module = self->module;
     type->tp_free(self);
     Py_DECREF(type);
+    Py_XDECREF(module);
 }
 
 /* ---- making ---- */
@@ -226,10 +229,12 @@ ar_core_find(ar_state *state, PyObject *loop)
 static ArCore *
 core_new(ar_state *state, PyObject *loop)
 {
-    ArCore *core = (ArCore *)state->CoreType->tp_alloc(state->CoreType, 0);
+    PyObject *module = PyType_GetModule(state->CoreType);
+    ArCore *core = module != NULL ? (ArCore *)state->CoreType->tp_alloc(state->CoreType, 0) : NULL;
     if (core == NULL) {
         return NULL;
     }
+    core->module = Py_NewRef(module);
     core->state = state;
     core->loop = Py_NewRef(loop);
     core->generation = process_generation;

@@ -27,6 +27,10 @@ schedule_turn(ArCore *core)
     if (core->turn_scheduled) {
         return 0;
     }
+    if (core->call_soon == NULL || core->turn_method == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop is being collected");
+        return -1;
+    }
     core->turn_scheduled = 1; /* first: the other thread may run the turn before this returns */
     PyObject *handle =
         core->thread == PyThread_get_thread_ident()
@@ -170,7 +174,7 @@ static int
 arm_timer(ArCore *core)
 {
     double left = core->ev != NULL ? ar_libev_next_timeout(core->ev) : -1.0;
-    if (left < 0.0) {
+    if (left < 0.0 || core->call_later == NULL) { /* it is NULL while being collected */
         return 0;
     }
     double due = ar_monotonic() + left;

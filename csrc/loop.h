@@ -27,7 +27,8 @@ typedef struct ArCore {
     PyObject_HEAD
     ar_state *state;
     struct ev_loop *ev;
-    PyObject *loop; /* the asyncio loop */
+    PyObject *loop;   /* the asyncio loop */
+    PyObject *module; /* whose memory `state` is */
     PyObject *call_soon, *call_later;
     PyObject *drain_method, *turn_method, *timer_method;
     PyObject *timer_handle; /* asyncio's handle for the next libev timer, or NULL */

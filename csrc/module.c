@@ -257,8 +257,10 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-module_clear(PyObject *module)
+/* There is no m_clear: the collector would call it while connections still live, whose end needs the state.
+ * Cycles are broken by the types, which let go of the module; it is kept by each core until then. */
+static void
+module_free(void *module)
 {
     ar_state *state = state_of(module);
 #define X(type, name) Py_CLEAR(state->name);
@@ -266,13 +268,6 @@ module_clear(PyObject *module)
     AR_STATE_BOUND(X)
     AR_STATE_OWN(X)
 #undef X
-    return 0;
-}
-
-static void
-module_free(void *module)
-{
-    (void)module_clear(module);
 }
 
 static PyModuleDef_Slot module_slots[] = {
@@ -288,7 +283,6 @@ PyModuleDef ar_module_definition = {
     .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
-    .m_clear = module_clear,
     .m_free = module_free,
 };
 

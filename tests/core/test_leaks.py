@@ -108,6 +108,12 @@ def test_exit_with_commands_in_flight(isolated, mode, status, output):
         assert trouble not in done.stderr
 
 
+@pytest.mark.parametrize("mode", ["kept", "dropped", "collected", "module"])
+def test_exit_with_everything_pending(isolated, mode):
+    done = isolated("pending.py", mode, options=["-X", "faulthandler"])
+    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
+
+
 @pytest.mark.parametrize("kind", ["encode", "parse", "start", "observe", "count"])
 def test_failing_allocations(isolated, kind):
     pytest.importorskip("_testcapi")
