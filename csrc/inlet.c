@@ -105,8 +105,8 @@ feed(ar_inlet *inlet)
     return 1;
 }
 
-ar_read_result
-ar_inlet_next(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
+static ar_read_result
+next_reply(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
 {
     for (;;) {
         inlet->sink.decode = decode;
@@ -123,6 +123,16 @@ ar_inlet_next(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
             return fed < 0 ? AR_READ_FAILED : AR_READ_INCOMPLETE;
         }
     }
+}
+
+/* Decoding runs codecs, and making objects finalizers: they cannot use the reader at the same time. */
+ar_read_result
+ar_inlet_next(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
+{
+    inlet->busy = 1;
+    ar_read_result result = next_reply(inlet, decode, reply, failed);
+    inlet->busy = 0;
+    return result;
 }
 
 size_t

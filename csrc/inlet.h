@@ -7,6 +7,7 @@
 typedef struct {
     redisReader *reader;
     ar_reply_sink sink;
+    int busy;   /* a reply is being read */
     char *data; /* what the reader has not been given yet: start to end */
     size_t start, end, capacity;
 } ar_inlet;

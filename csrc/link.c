@@ -152,18 +152,22 @@ static void
 forget_connection(ArLink *self, int reuse)
 {
     ar_conn *conn = self->conn;
-    self->conn = NULL;
+    ArPool *pool = self->pool;
+    ArCore *core = (ArCore *)Py_NewRef((PyObject *)self->core);
+    self->conn = NULL; /* first: it may be connected anew from within what follows */
+    self->pool = NULL;
     if (self->core->ev != NULL) {
         ev_timer_stop(self->core->ev, &self->timer);
     }
-    if (self->pool != NULL) {
-        ar_pool_take_back(self->pool, conn, reuse);
-        Py_CLEAR(self->pool);
+    if (pool != NULL) {
+        ar_pool_take_back(pool, conn, reuse);
+        Py_DECREF(pool);
     } else {
         ar_conn_close(conn);
         ar_conn_unref(conn);
-        ar_core_detach(self->core);
+        ar_core_detach(core);
     }
+    Py_DECREF(core);
 }
 
 static void
@@ -316,6 +320,10 @@ start_connecting(ArCommand *command)
 {
     ArLink *self = (ArLink *)command->owner;
     if (start_on_loop(self, command) < 0) {
+        return -1;
+    }
+    if (self->conn == NULL && self->inlet.busy) {
+        PyErr_SetString(PyExc_RuntimeError, "a reply of this connection is being read");
         return -1;
     }
     if (self->conn == NULL) {

@@ -172,6 +172,10 @@ ar_link_next(ArLink *self, int decode, PyObject **reply, int *failed)
         }
         return AR_READ_REPLY;
     }
+    if (self->inlet.busy) {
+        PyErr_SetString(PyExc_RuntimeError, "a reply of this connection is being read");
+        return AR_READ_FAILED;
+    }
     ar_read_result result = ar_inlet_next(&self->inlet, decode, reply, failed);
     if (self->paused && self->conn != NULL && self->core->ev != NULL) {
         resume_reading(self);
@@ -242,8 +246,15 @@ ar_link_bytes(ar_conn *conn, const char *data, size_t length)
         ev_io_stop(self->core->ev, &conn->read_watcher);
         ar_core_watchers_changed(self->core);
         return 0;
-    case AR_OVERFLOW_DROP_OLDEST:
-        return drop_oldest(self);
+    case AR_OVERFLOW_DROP_OLDEST: {
+        if (self->inlet.busy) {
+            return 0;
+        }
+        Py_INCREF(self); /* decoding may run Python code that drops it */
+        int result = drop_oldest(self);
+        Py_DECREF(self);
+        return result;
+    }
     case AR_OVERFLOW_DISCONNECT:
         break;
     }

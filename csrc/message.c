@@ -64,6 +64,7 @@ ar_message_from_reply(ar_state *state, const ar_subscriptions *subscriptions, Py
     PyObject *channel = PyList_GET_ITEM(reply, size - 2);
     PyObject *data = PyList_GET_ITEM(reply, size - 1);
     PyObject *handler = PyDict_GetItemWithError(handlers, size == 4 ? pattern : channel);
+    Py_XINCREF(handler); /* a finalizer may unsubscribe it */
     PyObject *message = PyErr_Occurred() ? NULL : PyDict_New();
     if (message != NULL && (PyDict_SetItem(message, state->str_type, type) < 0 ||
                             PyDict_SetItem(message, state->str_pattern, pattern) < 0 ||
@@ -72,10 +73,11 @@ ar_message_from_reply(ar_state *state, const ar_subscriptions *subscriptions, Py
         Py_CLEAR(message);
     }
     Py_DECREF(reply);
-    if (message == NULL || handler == NULL || handler == Py_None) {
-        return message;
+    PyObject *result = message;
+    if (message != NULL && handler != NULL && handler != Py_None) {
+        result = PyTuple_Pack(2, handler, message);
+        Py_DECREF(message);
     }
-    PyObject *pair = PyTuple_Pack(2, handler, message);
-    Py_DECREF(message);
-    return pair;
+    Py_XDECREF(handler);
+    return result;
 }

@@ -176,7 +176,11 @@ connecting_failed(ArPool *pool, PyObject *reason, int fatal)
     pool->failures++;
     int give_up = fatal || pool->failures > pool->config->retries;
     if (!give_up || others_serve) {
-        ar_core_timer_start(pool->core, &pool->retry_timer, ar_pool_backoff(pool, pool->failures));
+        double seconds = ar_pool_backoff(pool, pool->failures);
+        if (pool->closed) { /* by the user's function */
+            return;
+        }
+        ar_core_timer_start(pool->core, &pool->retry_timer, seconds);
     }
     if (give_up) {
         pool->failures = 0;

@@ -43,8 +43,10 @@ ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
     ar_deadline_set(pool, command, 0.0);
     if (!pool->holding) {
         pool->holding = 1;
-        ar_core_timer_start(pool->core, &pool->hold_timer,
-                            ar_pool_backoff(pool, command->attempts));
+        double seconds = ar_pool_backoff(pool, command->attempts);
+        if (!pool->closed) { /* by the user's function */
+            ar_core_timer_start(pool->core, &pool->hold_timer, seconds);
+        }
     }
     return 1;
 }

@@ -1,6 +1,7 @@
 """The native Connection classes, driven the way redis-py drives its own."""
 
 import asyncio
+import codecs
 import gc
 import warnings
 
@@ -197,3 +198,31 @@ async def test_a_single_connection_is_one_and_the_same(server):
     async with aiecs_redis.Redis(**server.kwargs, single_connection_client=True) as client:
         ids = await asyncio.gather(*(client.client_id() for _ in range(20)))
         assert len(set(ids)) == 1
+
+
+async def test_an_error_handler_may_use_the_connection_whose_reply_it_decodes(native):
+    """It gets an error, where it once ended the process."""
+    found = []
+
+    def handler(error):
+        for use in (lambda: link.read(True), lambda: link.send([("PING",)]), link.close):
+            try:
+                use()
+            except Exception as exception:
+                found.append(repr(exception))
+        return "?", error.end
+
+    codecs.register_error("uses-the-connection", handler)
+    link = None
+    with RedisServer() as server:
+        options = {"decode_responses": True, "encoding_errors": "uses-the-connection"}
+        async with native(**server.kwargs, **options) as client:
+            pubsub = client.pubsub()
+            await pubsub.subscribe("channel")
+            await pubsub.get_message(timeout=5)
+            link = [each for each in gc.get_objects() if type(each) is aiecs_redis._native.Link][-1]
+            await client.publish("channel", b"\xff")
+            message = await pubsub.get_message(timeout=5)
+            await pubsub.aclose()
+    assert message["data"] == "?"
+    assert found == ["RuntimeError('a reply of this connection is being read')"]

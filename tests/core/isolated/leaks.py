@@ -67,6 +67,38 @@ async def reauthenticated(client):
             await asyncio.gather(*answers, return_exceptions=True)
 
 
+async def cancelled_pops(client):
+    for _ in range(3):
+        pops = [asyncio.ensure_future(client.blpop("none", 0)) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        for pop in pops:
+            pop.cancel()
+        await asyncio.gather(*map(quietly, pops))
+        await client.ping()
+
+
+async def subscribed(client):
+    for _ in range(3):
+        async with client.pubsub() as pubsub:
+            await pubsub.subscribe("channel")
+            await client.publish("channel", "x" * 100)
+            await pubsub.get_message(timeout=1)
+            await pubsub.get_message(timeout=1)
+            reading = asyncio.ensure_future(pubsub.get_message(timeout=None))
+            await asyncio.sleep(0)
+            reading.cancel()
+            await quietly(reading)
+
+
+async def lent(client):
+    for _ in range(5):
+        async with client.pipeline() as pipe:
+            await pipe.watch("key")
+            await pipe.get("key")
+            pipe.multi()
+            await pipe.set("key", "1").execute()
+
+
 async def cancelled(client):
     futures = [asyncio.ensure_future(client.get("key")) for _ in range(BATCH)]
     await asyncio.sleep(0)
