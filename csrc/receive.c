@@ -374,7 +374,9 @@ ar_conn_on_readable(struct ev_loop *Py_UNUSED(ev), ev_io *watcher, int Py_UNUSED
         if (conn->calls->settled != NULL && conn->state == AR_CONN_READY) {
             conn->calls->settled(conn);
         }
-        conn->calls->progress(conn);
+        if (conn->state != AR_CONN_CLOSED) { /* else its owner may be gone */
+            conn->calls->progress(conn);
+        }
     }
     ar_conn_unref(conn);
 }
