@@ -147,13 +147,10 @@ ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_
         return -1;
     }
     PyObject **argv = queue->arguments + queue->argument_count;
-    int plain = ar_encode_is_plain(name);
     argv[0] = Py_NewRef(name);
     for (Py_ssize_t i = 0; i < rest_count; i++) {
-        plain = plain && ar_encode_is_plain(rest[i]);
         argv[i + 1] = Py_NewRef(rest[i]);
     }
-    queue->special |= !plain;
     queue->argument_count += rest_count + 1;
     queue->commands[queue->count++] =
         (ar_queued){.end = queue->argument_count, .options = Py_XNewRef(options)};
@@ -185,7 +182,6 @@ ar_queue_copy(const ArQueue *queue)
     copy->himport = queue->himport;
     copy->empty_response = queue->empty_response;
     copy->never_decode = queue->never_decode;
-    copy->special = queue->special;
     return copy;
 }
 
@@ -237,12 +233,24 @@ ar_queue_encode(const ArQueue *queue, ar_outq *out, const ar_text_codec *codec, 
     return 0;
 }
 
+static int
+all_plain(const ArQueue *queue)
+{
+    PyObject *const *end = queue->arguments + queue->argument_count;
+    for (PyObject *const *argument = queue->arguments; argument != end; argument++) {
+        if (!ar_encode_is_plain(*argument)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* Queues may be shared, so another one gets what differs. */
 ArQueue *
 ar_queue_settle(ArQueue *queue, const ar_text_codec *codec)
 {
     Py_INCREF(queue); /* nobody else changes it now: see own_queue() in pipeline.c */
-    if (!queue->special && codec->encoding == NULL) {
+    if (codec->encoding == NULL && all_plain(queue)) {
         return queue;
     }
     ArQueue *settled = queue;

@@ -22,7 +22,6 @@ typedef struct {
     uint8_t himport;        /* HIMPORT is among them */
     uint8_t empty_response; /* one has the option EMPTY_RESPONSE */
     uint8_t never_decode;   /* one has the option NEVER_DECODE */
-    uint8_t special;        /* an argument is not plain (ar_encode_is_plain) */
 } ArQueue;
 
 ArQueue *ar_queue_new(ar_state *state);
