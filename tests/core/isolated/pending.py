@@ -1,4 +1,4 @@
-"""Ends with readers, blocked commands, lent connections and unfinished connects pending, in a cycle."""
+"""Ends with readers, blocked commands, lent connections and connects pending, in a cycle."""
 
 import asyncio
 import gc
