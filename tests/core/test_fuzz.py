@@ -119,7 +119,12 @@ def scripted(seed):
             thread.join()
 
 
-IMPATIENT = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2, "retry": Retry(NoBackoff(), 0)}
+IMPATIENT = {
+    "socket_timeout": 0.2,
+    "socket_connect_timeout": 0.2,
+    "retry": Retry(NoBackoff(), 0),
+    "protocol": 3,  # redis-py 7 would say no HELLO
+}
 
 
 def talk_to_fuzz(run, native, seed, clients):

@@ -5,6 +5,7 @@ ones. A deadline is socket_timeout: the time from the call to TimeoutError.
 """
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -180,7 +181,8 @@ def test_server_that_stops_reading(impl, figure, size):
     )
     # One command more than fits, and the commands that wait, of about 1 kB each.
     assert grown > cap * 0.5, "what is held is not seen"
-    assert grown < cap * 1.1 + 2 * len(text) + calls * 1500
+    if "ASAN_OPTIONS" not in os.environ:  # freed memory is kept back to find late uses of it
+        assert grown < cap * 1.1 + 2 * len(text) + calls * 1500
 
 
 def test_slow_server_is_waited_for():
