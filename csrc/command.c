@@ -102,6 +102,12 @@ ar_command_release_payload(ArCommand *command)
 static int
 is_task_wakeup(ar_state *state, PyObject *callback)
 {
+#if PY_VERSION_HEX < 0x030A0000
+    /* A type of its own there, which has no public name either. */
+    if (strcmp(Py_TYPE(callback)->tp_name, "TaskWakeupMethWrapper") == 0) {
+        return 1;
+    }
+#endif
     if (!PyCFunction_CheckExact(callback)) {
         return 0;
     }
