@@ -247,7 +247,6 @@ BATCH_TRANSACTION: int
 BATCH_RAW: int
 
 @final
-@type_check_only
 class CommandQueue:
     @property
     def himport(self) -> bool: ...

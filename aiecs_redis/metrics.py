@@ -215,9 +215,10 @@ class ClientMetrics:
         """
         if not hasattr(client, "_native_observe"):
             raise TypeError(f"expected an aiecs_redis.Redis, not {type(client)}")
-        found = client.__dict__.get(_ATTRIBUTE)
+        attributes: Any = client.__dict__
+        found: ClientMetrics | None = attributes.get(_ATTRIBUTE)
         if found is None:
-            found = client.__dict__[_ATTRIBUTE] = cls(client)
+            found = attributes[_ATTRIBUTE] = cls(client)
         return found
 
     @property

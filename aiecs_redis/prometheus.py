@@ -260,8 +260,9 @@ class PrometheusExporter:
     def _figures(self, name: str, found: Any) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        record = dataclasses.is_dataclass(found) and not isinstance(found, type)
-        values = dataclasses.asdict(found) if record else found
+        values: Any = found
+        if dataclasses.is_dataclass(found) and not isinstance(found, type):
+            values = dataclasses.asdict(found)
         for field, value in values.items():
             if isinstance(value, (int, float)):
                 gauge = GaugeMetricFamily(

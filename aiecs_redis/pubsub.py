@@ -65,6 +65,7 @@ class PubSub(PubSubMethods, BasePubSub):
     """
 
     connection: Any = None  # what a refused constructor leaves behind
+    encoder: Any
     _plain = True  # whether messages are handled the way redis-py's class does
 
     def __init__(
@@ -259,7 +260,8 @@ class PubSub(PubSubMethods, BasePubSub):
             if await link.wait(interval if checking else left):
                 asked = False
                 if interval:
-                    self.connection.next_health_check = asyncio.get_running_loop().time() + interval
+                    connection: Any = self.connection
+                    connection.next_health_check = asyncio.get_running_loop().time() + interval
                 reply = self._next(link)
                 if reply is not _native.NOT_READY:
                     return reply
