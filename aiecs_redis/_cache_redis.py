@@ -21,7 +21,7 @@ from aiecs_redis.serialization import Codec
 
 __all__ = ["Job", "Loader", "RedisLevel", "RedisTrouble"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Loader = Callable[[], Union[Awaitable[Any], Any]]
 

@@ -12,7 +12,7 @@ from aiecs_redis._underlying import text
 
 __all__ = ["KeyspaceEventsError", "enable", "merged", "needed"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SETTING = "notify-keyspace-events"
 

@@ -23,7 +23,7 @@ from aiecs_redis import _stand_in
 
 __all__ = ["Installation", "install", "uninstall"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 NAMES = {
     redis.asyncio.client: ("Redis", "StrictRedis", "Pipeline", "PubSub", "Monitor"),

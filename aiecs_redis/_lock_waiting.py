@@ -25,7 +25,7 @@ from aiecs_redis._tasks import happens
 
 __all__ = ["Waiters"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LINGER = 1.0  # seconds that a subscription without waiters is kept
 _TROUBLE = 0.5  # seconds until the server is asked again when there is no subscription

@@ -23,7 +23,7 @@ from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["Subscriber"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Handler = Callable[[str, Any], None]
 _LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)

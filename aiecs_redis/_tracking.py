@@ -23,7 +23,7 @@ from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["Invalidations", "new_connection"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _CHANNEL = "__redis__:invalidate"
 _OURS = {

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alert", "Alerts", "Notify", "Webhook", "log_alerts"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Alerts:
     ) -> None:
         if not (interval > 0 and timeout > 0):
             raise ValueError(f"interval={interval!r}, timeout={timeout!r}: give seconds above 0")
-        self.rules = list(default_rules() if rules is None else rules)
+        self.rules: list[Rule] = list(default_rules() if rules is None else rules)
         names = [rule.name for rule in self.rules]
         if len(set(names)) != len(names):
             raise ValueError(f"two rules have one name: {', '.join(sorted(names))}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HealthCheck", "HealthServer", "Report", "health_app"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _HEAD_BYTES = 8192
 _HEAD_SECONDS = 5.0
@@ -201,7 +201,7 @@ class HealthServer:
     ) -> None:
         self._routes = _Routes(_as_check(client, timeout), metrics)
         self._host = host
-        self.port = port
+        self.port: int = port
         self._server: asyncio.AbstractServer | None = None
 
     async def start(self) -> HealthServer:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientMetrics", "CommandMetrics", "CommandRecord", "PoolMetrics", "native_client"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _ATTRIBUTE = "_client_metrics"
 _NO_KEY = ("ACL", "AUTH", "CONFIG", "EVAL", "FCALL", "FUNCTION", "HELLO", "MIGRATE", "SCRIPT")

@@ -78,7 +78,7 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
         """Drop the queued commands; a connection that watched goes back to the pool."""
         if self.connection is None and not self.watching:
             self._forget()
-            self.scripts = set()
+            self.scripts.clear()
             self.explicit_transaction = False
             return
         await super().reset()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BOUNDS", "PrometheusExporter"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Figures = Callable[[], Any]  # gives a mapping or a dataclass with numbers
 
@@ -137,7 +137,7 @@ class PrometheusExporter:
         self._name = name
         self._server = server
         self._interval = interval
-        self.registry = CollectorRegistry() if registry is None else registry
+        self.registry: Any = CollectorRegistry() if registry is None else registry
         self._metrics: ClientMetrics | None = None
         self._info: ServerInfo | None = None
         self._up: bool | None = None

@@ -21,7 +21,9 @@ from aiecs_redis.cli.output import (
     table,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Memory: in use, by prefix, and giving it back.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, help="Memory: in use, by prefix, and giving it back."
+)
 
 BATCH = 500
 

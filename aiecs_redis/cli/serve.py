@@ -20,7 +20,7 @@ from aiecs_redis.redis_client import RedisClient
 
 __all__ = ["serve"]
 
-logger = logging.getLogger("aiecs_redis.serve")
+logger: logging.Logger = logging.getLogger("aiecs_redis.serve")
 
 _LONGEST_PAUSE = 15.0
 
