@@ -378,6 +378,9 @@ def test_the_proxy_passes_on_and_counts(proxy):
         assert receive(connection, len(block)) == block
         sender.join()
         assert proxy.connections == proxy.open_connections == 1
+    end = time.monotonic() + 10  # the proxy counts after it has sent
+    while proxy.to_client.bytes < len(block) and time.monotonic() < end:
+        time.sleep(0.001)
     assert proxy.to_server.bytes == proxy.to_client.bytes == len(block)
 
 
