@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import redis.exceptions
 
 from aiecs_redis import _lock_scripts as scripts
+from aiecs_redis._lock_fair import PLACE, FairWaiters
 from aiecs_redis._lock_waiting import Waiters
 from aiecs_redis._scope import CancelScope
 from aiecs_redis._tasks import stop
@@ -73,6 +74,9 @@ class DistributedLock:
             holder lives it is renewed every third of that.
         wait: seconds that `async with` and `acquire()` wait for another holder: 0 tries once
             (as documented), None waits without end.
+        fair: stand in one queue with the waiters of all processes, and get the lock in the order
+            of asking; whoever waits for this lock should. Trying once (`wait=0`) does not
+            overtake those who wait.
         renew: with False the lock ends after `timeout`, and with it the scope that holds it.
         on_lost: called without arguments when the lock was lost.
 
@@ -100,6 +104,7 @@ class DistributedLock:
         timeout: float = 10,
         *,
         wait: float | None = 0,
+        fair: bool = False,
         renew: bool = True,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
@@ -111,6 +116,7 @@ class DistributedLock:
         self.lock_name: str = f"lock:{lock_name}"
         self.timeout = timeout
         self.wait: float | None = _checked_wait(wait)
+        self.fair = fair
         self.renew = renew
         self.on_lost = on_lost
         self.identifier: str = str(uuid.uuid4())
@@ -151,13 +157,20 @@ class DistributedLock:
         self._refuse_reentrancy(redis_)
         self._busy = True
         try:
-            if await self._try(redis_) is True:
+            if await self._try(redis_, patience != 0) is True:
                 return True
             if patience == 0:
                 return False
-            return await Waiters.of(redis_, self.redis_client).acquire(
-                self.lock_name, lambda: self._try(redis_), patience
-            )
+            if not self.fair:
+                return await Waiters.of(redis_, self.redis_client).acquire(
+                    self.lock_name, lambda: self._try(redis_), patience
+                )
+            if await FairWaiters.of(redis_, self.redis_client).acquire(
+                self.lock_name, self.identifier, lambda: self._try(redis_), patience
+            ):
+                return True
+            await _to_the_end(self._leave(redis_))
+            return False
         except BaseException:
             await _to_the_end(self._take_back())
             raise
@@ -178,17 +191,21 @@ class DistributedLock:
                 " re-entrant, so waiting for it would never end"
             )
 
-    async def _try(self, redis_: Any) -> bool | float:
-        """True if it is ours now, else for how many seconds it is someone else's at most."""
+    async def _try(self, redis_: Any, stand: bool = True) -> bool | float:
+        """True if it is ours now, else for how many seconds it is someone else's at most.
+
+        A fair one takes a place in the queue, or keeps it, if it is to `stand` there.
+        """
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        # Asked twice, the script knows its own identifier again.
-        token, left = await _ASKING.call(
-            scripts.ACQUIRE,
-            redis_,
-            [self.lock_name, self._fence],
-            [self.identifier, _milliseconds(self.timeout)],
-        )
+        script, keys = scripts.ACQUIRE, [self.lock_name, self._fence]
+        args = [self.identifier, _milliseconds(self.timeout)]
+        if self.fair:
+            script = scripts.ACQUIRE_FAIR
+            keys += scripts.place_keys(self.lock_name)
+            args.append(_milliseconds(PLACE) if stand else 0)
+        # Asked twice, the scripts know their own identifier again.
+        token, left = await _ASKING.call(script, redis_, keys, args)
         if token:
             self._granted(redis_, int(token), asked + self.timeout)
             return True
@@ -206,7 +223,7 @@ class DistributedLock:
         """Whoever is cancelled, or fails, while asking must not leave the lock taken."""
         try:
             # It may have been granted without our hearing of it. If this fails, it ends by itself.
-            await asyncio.wait_for(self._release(), 1)
+            await asyncio.wait_for(self._release(leave=True), 1)
         except (redis.exceptions.RedisError, OSError, RuntimeError, asyncio.TimeoutError) as exc:
             logger.info("%s could not be given back: %s", self.lock_name, exc)
 
@@ -322,13 +339,27 @@ class DistributedLock:
         """
         return await _to_the_end(self._release())
 
-    async def _release(self) -> bool:
+    async def _leave(self, redis_: Any) -> None:
+        """Give the place in the queue back. If that fails, it ends by itself."""
+        try:
+            keys = [self.lock_name, *scripts.place_keys(self.lock_name)]
+            await scripts.LEAVE(redis_, keys, [self.identifier])
+        except (redis.exceptions.RedisError, OSError) as exc:
+            logger.info("The place in the queue of %s runs out: %s", self.lock_name, exc)
+
+    async def _release(self, leave: bool = False) -> bool:
         await self._forget()
         redis_ = await underlying(self.redis_client)
+        if leave and self.fair:
+            await self._leave(redis_)
+        script, keys = scripts.RELEASE, [self.lock_name]
+        if self.fair:
+            script = scripts.RELEASE_FAIR
+            keys += scripts.place_keys(self.lock_name)
         unsure = False
         while True:
             try:
-                released = await scripts.RELEASE(redis_, [self.lock_name], [self.identifier])
+                released = await script(redis_, keys, [self.identifier])
                 return bool(released) or unsure
             except OutcomeUnknownError:
                 if unsure:

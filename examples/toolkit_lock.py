@@ -10,12 +10,12 @@ async def main() -> str:
     client = await get_redis_client()
     redis = await client.get_client()
 
-    # Ten tasks, here or on other machines, one at a time; each waits for its turn.
+    # Ten tasks, here or on other machines, one at a time, in the order in which they asked.
     inside = 0
 
     async def book_seat() -> None:
         nonlocal inside
-        async with DistributedLock(client, "seats", timeout=10, wait=30) as lock:
+        async with DistributedLock(client, "seats", wait=30, fair=True) as lock:
             inside += 1
             assert inside == 1
             await lock.execute(("INCR", "other:seats"))  # only while nobody has it after us
