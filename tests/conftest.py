@@ -36,6 +36,17 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Overriding the .event_loop_policy. fixture")
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Show the logs of the cluster or the Sentinels under a test that failed on them."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if callable(getattr(value, "logs", None)):
+                report.sections.append((f"servers of {name}", value.logs()))
+
+
 @pytest.fixture
 def event_loop_policy(request):
     """What pytest-asyncio takes its loops from."""

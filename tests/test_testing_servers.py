@@ -165,7 +165,7 @@ def test_a_port_of_ones_own_that_is_taken_is_an_error():
 def test_a_free_port_that_is_taken_meanwhile_is_replaced(monkeypatch):
     with RedisServer() as first:
         ports = iter([first.port, testing.free_port()])
-        monkeypatch.setattr(testing, "free_port", lambda: next(ports))
+        monkeypatch.setattr(testing._server, "free_port", lambda: next(ports))
         with RedisServer() as second:
             assert second.port != first.port
             assert second.connect().info("server")["process_id"] == second.pid != first.pid
@@ -261,7 +261,7 @@ def test_a_server_ends_with_the_interpreter(ending):
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(testing.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(testing.__file__).parents[2])},
     )
     port, folder = done.stdout.split()
     deadline = time.monotonic() + 15

@@ -1,21 +1,13 @@
-"""Real local servers for tests and demos, and a proxy that spoils connections on purpose.
-
-    with RedisServer(requirepass="secret") as server:
-        client = aiecs_redis.Redis(**server.kwargs)
-
-`RedisServer` starts `redis-server` on a free loopback port in a temporary folder and stops
-what it started, by process id, at the latest when the interpreter exits or dies. `FaultProxy`
-stands between a client and a server: latency, bytes in small pieces, stalls and cuts.
-
-Needs the programs redis-server and redis-cli (Debian packages redis-server, redis-tools), and
-openssl for TLS. Everything here is synchronous, and may be used with an event loop running.
-"""
+"""Single servers: one of our own, and one that someone else runs."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -34,18 +26,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aiecs_redis import settings
-from aiecs_redis._certificates import Certificates, ServerError, program
-from aiecs_redis._fault_proxy import FaultProxy, Flow
+from aiecs_redis.testing._certificates import Certificates, ServerError, program
 
 __all__ = [
-    "Certificates",
     "ExternalServer",
-    "FaultProxy",
-    "Flow",
     "RedisServer",
     "Server",
-    "ServerError",
     "free_port",
+    "redis_version",
     "server_from_environment",
 ]
 
@@ -57,6 +45,44 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_local_port(and_above: int = 0) -> int:
+    """Return a free port that the system gives to nobody by itself, so that it stays free.
+
+    Args:
+        and_above: the port this much above it is to be free too, such as 10000 for the bus of a
+            cluster.
+    """
+    for _ in range(1000):
+        port = random.randrange(11000, 22000)
+        try:
+            for number in {port, port + and_above}:
+                with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        return port
+    raise ServerError("no free port between 11000 and 22000")
+
+
+@functools.cache
+def redis_version(executable: str | None = None) -> tuple[int, ...]:
+    """Return the version of redis-server, such as (7, 0, 15).
+
+    Args:
+        executable: path of the program; redis-server on the PATH when it is None.
+
+    Raises:
+        ServerError: it is not installed, or says nothing that looks like a version.
+    """
+    command = [executable or program("redis-server", "redis-server"), "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+    found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", said)
+    if found is None:
+        raise ServerError(f"{command[0]} --version says {said.strip()!r}")
+    return tuple(map(int, found.groups()))
 
 
 # -------------------------------------------------------------------- a server
@@ -176,11 +202,13 @@ class RedisServer(Server):
         config: further lines of redis.conf; a list gives the line several times.
         port: TCP port; a free one when it is None.
         executable: path of the program; redis-server on the PATH when it is None.
+        certificates: with `tls`, those to use instead of new ones.
 
     Attributes:
         host: "127.0.0.1".
         port: the TCP (or TLS) port; None until it is started, unless given.
         folder: the temporary folder; None when it is stopped for good.
+        paused: whether `pause()` holds it.
         certificates: the `Certificates`; None without `tls`.
     """
 
@@ -199,6 +227,7 @@ class RedisServer(Server):
         config: Mapping[str, ConfigValue] | None = None,
         port: int | None = None,
         executable: str | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.requirepass = requirepass
         self.users: dict[str, str] = dict(users or {})
@@ -210,9 +239,11 @@ class RedisServer(Server):
         self.config: dict[str, ConfigValue] = dict(config or {})
         self.port = port
         self.folder: Path | None = None
-        self.certificates: Certificates | None = None
+        self.certificates: Certificates | None = certificates if tls else None
+        self.paused = False
         self._any_port = port is None
         self._executable = executable
+        self._keeps_certificates = self.certificates is not None
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
 
@@ -262,7 +293,7 @@ class RedisServer(Server):
             return self
         executable = self._executable or program("redis-server", "redis-server")
         if self.folder is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="aiecs-redis-"))
+            self.folder = self._make_folder()
         if self.tls and self.certificates is None:
             self.certificates = Certificates(self.folder)
         _running.add(self)
@@ -271,7 +302,7 @@ class RedisServer(Server):
             for attempt in range(5):
                 fresh = self._any_port and (self.port is None or attempt > 0)
                 if fresh:
-                    self.port = free_port()
+                    self.port = self._choose_port()
                 try:
                     return self._launch(executable)
                 except ServerError as exc:
@@ -279,14 +310,15 @@ class RedisServer(Server):
                         raise
             raise ServerError("redis-server found no free port in five attempts")
         except BaseException:
-            self.stop()
+            self._give_up()
             raise
 
     def stop(self) -> None:
         """Stop it (SIGTERM, after 5 s SIGKILL) and remove its folder."""
         self._end(signal.SIGTERM)
         _running.discard(self)
-        self.certificates = None
+        if not self._keeps_certificates:
+            self.certificates = None
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
@@ -294,6 +326,10 @@ class RedisServer(Server):
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would; the folder stays for `restart()`."""
         self._end(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """End it (SIGTERM, after 5 s SIGKILL); the folder stays for `start()`."""
+        self._end(signal.SIGTERM)
 
     def restart(self) -> RedisServer:
         """End it if it still runs (SIGTERM), and start it on the same port."""
@@ -303,14 +339,43 @@ class RedisServer(Server):
     def pause(self) -> None:
         """Stop it in its tracks (SIGSTOP): connections stay, nothing is answered."""
         pid = self._signal(signal.SIGSTOP)
+        self.paused = True
         if hasattr(os, "waitid"):  # returns once it really stands still
             os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on after `pause()` (SIGCONT)."""
         self._signal(signal.SIGCONT)
+        self.paused = False
+
+    def log(self, lines: int | None = None) -> str:
+        """Return what the server has logged since its first start, without passwords.
+
+        Args:
+            lines: only so many, the last ones.
+        """
+        file = None if self.folder is None else self.folder / "redis.log"
+        text = file.read_text(errors="replace").strip() if file and file.exists() else ""
+        found = text.splitlines()
+        text = "\n".join(line.strip() for line in (found if lines is None else found[-lines:]))
+        return text.replace(self.requirepass, "***") if self.requirepass else text
 
     # ------------------------------------------------------------------ helpers
+
+    # What the members of a group do in another way.
+
+    _arguments: tuple[str, ...] = ()  # after the path of the configuration
+    _rewritten = False  # whether the server keeps its state in the configuration
+    _swept_folders: tuple[Path, ...] = ()  # removed too when this interpreter dies
+
+    def _make_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="aiecs-redis-"))
+
+    def _choose_port(self) -> int:
+        return free_port()
+
+    def _give_up(self) -> None:
+        self.stop()
 
     def _files(self) -> Path:
         if self.folder is None:
@@ -331,6 +396,7 @@ class RedisServer(Server):
             watchdog.wait()
             assert watchdog.stdin is not None
             watchdog.stdin.close()
+        self.paused = False
         process, self._process = self._process, None
         if process is None:
             return
@@ -345,14 +411,15 @@ class RedisServer(Server):
 
     def _launch(self, executable: str) -> RedisServer:
         folder = self._files()
-        lines = "\n".join(f"{key} {value}" for key, value in self._configuration())
         file = folder / "redis.conf"
-        file.write_text(lines + "\n")
-        file.chmod(0o600)
+        if not (self._rewritten and file.exists()):
+            lines = "\n".join(f"{key} {value}" for key, value in self._configuration())
+            file.write_text(lines + "\n")
+            file.chmod(0o600)
         log = folder / "redis.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [executable, str(file)],
+                [executable, str(file), *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -361,7 +428,10 @@ class RedisServer(Server):
             )
         # Should this interpreter be killed, the shell sees the end of its standard input.
         self._watchdog = subprocess.Popen(
-            ["/bin/sh", "-c", 'read _; kill -9 "$0"; rm -rf "$1"', str(self._process.pid), folder],
+            [
+                *("/bin/sh", "-c", 'read _; kill -9 "$0"; rm -rf "$@"'),
+                *(str(self._process.pid), str(folder), *map(str, self._swept_folders)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -371,10 +441,10 @@ class RedisServer(Server):
         while not self._answers():
             if self._process.poll() is not None:
                 self._end(signal.SIGKILL)
-                raise ServerError(f"redis-server does not start: {self._last_words(log)}")
+                raise ServerError(f"redis-server does not start: {self._last_words()}")
             if time.monotonic() > deadline:
                 self._end(signal.SIGKILL)
-                raise ServerError(f"redis-server does not answer: {self._last_words(log)}")
+                raise ServerError(f"redis-server does not answer: {self._last_words()}")
             time.sleep(0.01)
         return self
 
@@ -391,19 +461,22 @@ class RedisServer(Server):
         finally:
             client.close()
 
-    def _last_words(self, log: Path) -> str:
-        lines = log.read_text(errors="replace").strip().splitlines()
-        text = " / ".join(line.strip() for line in lines[-4:]) or "it says nothing"
-        return text.replace(self.requirepass, "***") if self.requirepass else text
+    def _last_words(self) -> str:
+        return " / ".join(self.log(4).splitlines()) or "it says nothing"
 
     def _configuration(self) -> Iterator[tuple[str, ConfigValue]]:
-        yield "bind", self.host
-        yield "dir", f'"{self.folder}"'
-        yield "daemonize", "no"
+        yield from self._access()
         yield "save", '""'
         yield "appendonly", "yes" if self.appendonly else "no"
         if self.appendonly:
             yield "appendfsync", "always"
+        yield from self._own_lines()
+
+    def _access(self) -> Iterator[tuple[str, ConfigValue]]:
+        """How to get in: what a Sentinel knows of too."""
+        yield "bind", self.host
+        yield "dir", f'"{self.folder}"'
+        yield "daemonize", "no"
         if self.certificates is not None:
             yield "port", 0
             yield "tls-port", int(self.port or 0)
@@ -411,21 +484,28 @@ class RedisServer(Server):
             yield "tls-key-file", f'"{self.certificates.key(self.certificate)}"'
             yield "tls-ca-cert-file", f'"{self.certificates.certificate("ca")}"'
             yield "tls-auth-clients", "yes" if self.tls_auth_clients else "no"
+            if redis_version(self._executable) >= (6, 2):  # what it shows to other servers
+                yield "tls-client-cert-file", f'"{self.certificates.certificate("client")}"'
+                yield "tls-client-key-file", f'"{self.certificates.key("client")}"'
         else:
             yield "port", int(self.port or 0)
         if self.unix_socket:
             yield "unixsocket", f'"{self.socket_path}"'
         if self.requirepass is not None:
-            yield "requirepass", f'"{_quoted(self.requirepass)}"'
+            yield "requirepass", quoted(self.requirepass)
         for name, rules in self.users.items():
             yield "user", f"{name} {rules}"
+
+    def _own_lines(self) -> Iterator[tuple[str, ConfigValue]]:
         for key, value in self.config.items():
             for one in value if isinstance(value, list) else [value]:
                 yield key, {True: "yes", False: "no"}[one] if isinstance(one, bool) else one
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def quoted(text: str) -> str:
+    """Return it as redis.conf takes it."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def server_from_environment(environ: Mapping[str, str] | None = None, **options: Any) -> Server:

@@ -1,0 +1,71 @@
+"""Fixtures of the cluster tests: real clusters, shared by the tests of a session where possible."""
+
+import contextlib
+import shutil
+
+import pytest
+
+from aiecs_redis.testing import ClusterServers
+
+
+@pytest.fixture(autouse=True, scope="session")
+def needs_server():
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server")
+
+
+@pytest.fixture(scope="session")
+def three_masters(needs_server):
+    with ClusterServers() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def three_masters_three_replicas(needs_server):
+    with ClusterServers(replicas=1, node_timeout=1.0) as cluster:
+        yield cluster
+
+
+def put_right(cluster):
+    """Start and resume what a test has killed and paused, and remove all data."""
+    for node in cluster.nodes:
+        if node.paused:
+            node.resume()
+        node.start()
+    cluster.wait_until_agreed()
+    for node in cluster.masters():
+        node.call("FLUSHALL")
+
+
+@pytest.fixture
+def cluster(three_masters):
+    """Three masters without data. Tests may move slots, but leave each master some."""
+    put_right(three_masters)
+    return three_masters
+
+
+@pytest.fixture
+def replicated(three_masters_three_replicas):
+    """Three masters with a replica each, without data. Tests may kill, pause and promote."""
+    put_right(three_masters_three_replicas)
+    return three_masters_three_replicas
+
+
+class Clusters:
+    def __init__(self, stack):
+        self._stack = stack
+        self.started = []
+
+    def __call__(self, **options):
+        self.started.append(self._stack.enter_context(ClusterServers(**options)))
+        return self.started[-1]
+
+    def logs(self):
+        return "\n".join(cluster.logs() for cluster in self.started)
+
+
+@pytest.fixture
+def start_cluster(needs_server):
+    """`start_cluster(tls=True)`: a ClusterServers with options of its own, for one test."""
+    with contextlib.ExitStack() as stack:
+        yield Clusters(stack)

@@ -1,0 +1,52 @@
+"""Fixtures of the Sentinel tests: real ones, shared by the tests of a session where possible."""
+
+import contextlib
+import shutil
+
+import pytest
+
+from aiecs_redis.testing import SentinelServers
+
+
+@pytest.fixture(autouse=True, scope="session")
+def needs_server():
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server")
+
+
+@pytest.fixture(scope="session")
+def three_sentinels(needs_server):
+    with SentinelServers() as group:
+        yield group
+
+
+@pytest.fixture
+def group(three_sentinels):
+    """Three Sentinels over a master without data and two replicas. Tests may kill and promote."""
+    for server in [*three_sentinels.servers, *three_sentinels.sentinels]:
+        if server.paused:
+            server.resume()
+        server.start()
+    three_sentinels.wait_until_agreed()
+    three_sentinels.master().call("FLUSHALL")
+    return three_sentinels
+
+
+class Groups:
+    def __init__(self, stack):
+        self._stack = stack
+        self.started = []
+
+    def __call__(self, **options):
+        self.started.append(self._stack.enter_context(SentinelServers(**options)))
+        return self.started[-1]
+
+    def logs(self):
+        return "\n".join(group.logs() for group in self.started)
+
+
+@pytest.fixture
+def start_group(needs_server):
+    """`start_group(tls=True)`: a SentinelServers with options of its own, for one test."""
+    with contextlib.ExitStack() as stack:
+        yield Groups(stack)
