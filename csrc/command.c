@@ -132,16 +132,16 @@ call_later(ArCommand *command, PyObject *callback, PyObject *context)
     }
 }
 
-/* Steps the waiting task right here, inside the drain: no Handle, no further loop turn. */
+/* Calls the waiter right here, inside the drain: no Handle, no further loop turn. */
 static void
-resume_task(ArCommand *command, PyObject *callback, PyObject *context)
+call_now(ArCommand *command, PyObject *callback, PyObject *context, PyObject *argument)
 {
     if (PyContext_Enter(context) < 0) {
         PyErr_Clear();
         call_later(command, callback, context);
         return;
     }
-    PyObject *result = PyObject_CallOneArg(callback, (PyObject *)command);
+    PyObject *result = PyObject_CallOneArg(callback, argument);
     PyObject *exception = result == NULL ? ar_exception_take() : NULL;
     Py_XDECREF(result);
     if (PyContext_Exit(context) < 0) {
@@ -176,7 +176,7 @@ wake_late(ar_flushable *flushable)
         if (core->ev == NULL || core->interrupt != NULL) { /* being closed, by a task maybe */
             call_later(command, function, within);
         } else {
-            resume_task(command, function, within);
+            call_now(command, function, within, (PyObject *)command);
         }
     }
     Py_XDECREF(callback);
@@ -209,7 +209,10 @@ wake(ArCommand *command)
     if (core->delivering && more == NULL && core->interrupt == NULL &&
         is_task_wakeup(command->state, callback)) {
         core->delivering = 0; /* no task is resumed inside of another one */
-        resume_task(command, callback, context);
+        /* A Task asks what wakes it for an error only: its coroutine has the result from the command. Of
+         * asyncio's own future it learns that without calling result() by name. */
+        int plain = command->status == AR_DONE && core->done != NULL;
+        call_now(command, callback, context, plain ? core->done : (PyObject *)command);
     } else {
         call_later(command, callback, context);
     }

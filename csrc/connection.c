@@ -111,6 +111,7 @@ ar_conn_close(ar_conn *conn)
         ev_io_stop(core->ev, &conn->write_watcher);
         ev_timer_stop(core->ev, &conn->timer);
     }
+    ar_core_remove_reader(core, &conn->read_watcher);
     Py_CLEAR(conn->waiting_for);
     if (conn->busy == 0) {
         ar_conn_free_context(conn);
@@ -228,6 +229,7 @@ ar_conn_watch(ar_conn *conn)
     ar_libev_io_init(&conn->read_watcher, ar_conn_on_readable, fd, EV_READ, conn);
     ar_libev_io_init(&conn->write_watcher, on_writable, fd, EV_WRITE, conn);
     ev_io_start(conn->core->ev, &conn->read_watcher);
+    ar_core_add_reader(conn->core, &conn->read_watcher);
     ar_core_watchers_changed(conn->core);
 }
 

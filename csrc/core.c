@@ -175,6 +175,7 @@ core_traverse(ArCore *self, visitproc visit, void *arg)
     Py_VISIT(self->drain_method);
     Py_VISIT(self->turn_method);
     Py_VISIT(self->timer_method);
+    Py_VISIT(self->done);
     Py_VISIT(self->timer_handle);
     Py_VISIT(self->interrupt);
     for (size_t i = 0; i < self->job_count; i++) {
@@ -194,6 +195,7 @@ core_clear(ArCore *self)
     Py_CLEAR(self->drain_method);
     Py_CLEAR(self->turn_method);
     Py_CLEAR(self->timer_method);
+    Py_CLEAR(self->done);
     Py_CLEAR(self->timer_handle);
     Py_CLEAR(self->interrupt);
     return 0;
@@ -226,6 +228,19 @@ ar_core_find(ar_state *state, PyObject *loop)
     return (ArCore *)PyDict_GetItemWithError(state->cores, loop);
 }
 
+static PyObject *
+done_future(PyObject *loop)
+{
+    PyObject *future = PyObject_CallMethod(loop, "create_future", NULL);
+    PyObject *result =
+        future != NULL ? PyObject_CallMethod(future, "set_result", "O", Py_None) : NULL;
+    if (result == NULL) {
+        Py_CLEAR(future);
+    }
+    Py_XDECREF(result);
+    return future;
+}
+
 static ArCore *
 core_new(ar_state *state, PyObject *loop)
 {
@@ -249,7 +264,8 @@ core_new(ar_state *state, PyObject *loop)
     if (start_waker(core) < 0) {
         goto error;
     }
-    if ((core->call_soon = PyObject_GetAttrString(loop, "call_soon")) == NULL ||
+    if ((core->done = done_future(loop)) == NULL ||
+        (core->call_soon = PyObject_GetAttrString(loop, "call_soon")) == NULL ||
         (core->call_later = PyObject_GetAttrString(loop, "call_later")) == NULL ||
         (core->drain_method = PyObject_GetAttrString((PyObject *)core, "drain")) == NULL ||
         (core->turn_method = PyObject_GetAttrString((PyObject *)core, "turn")) == NULL ||

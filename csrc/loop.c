@@ -264,19 +264,54 @@ take_interrupt(ArCore *core)
     return NULL;
 }
 
+/* Drains in a row that read the only connection without asking libev for what else there is. */
+#define READER_DRAINS 16
+
+void
+ar_core_add_reader(ArCore *core, ev_io *reader)
+{
+    core->reader = reader;
+}
+
+void
+ar_core_remove_reader(ArCore *core, const ev_io *reader)
+{
+    if (core->reader == reader) {
+        core->reader = NULL;
+    }
+}
+
+/* asyncio was woken, almost always because the only connection has something to read: it is read
+ * without one more system call to be told so. Returns 0 when libev has to be asked. */
+static int
+read_only_connection(ArCore *core)
+{
+    if (core->connections != 1 || core->reader == NULL || !ar_libev_io_active(core->reader) ||
+        core->watchers_changed || core->reader_drains >= READER_DRAINS) {
+        core->reader_drains = 0;
+        return 0;
+    }
+    core->reader_drains++;
+    core->read_anything = 0;
+    core->reader->cb(core->ev, core->reader, EV_READ);
+    return core->read_anything;
+}
+
 static PyObject *core_turn(ArCore *core, PyObject *ignored);
 
 /* Handles what the kernel has for us, resuming the tasks whose replies are in, and writes once. */
 static PyObject *
-core_drain(ArCore *core, PyObject *Py_UNUSED(ignored))
+drain(ArCore *core, int woken_by_asyncio)
 {
     if (core->ev == NULL || core->drain_thread != NULL || !ar_core_same_process(core)) {
         Py_RETURN_NONE;
     }
     Py_INCREF(core);
     core->drain_thread = PyThreadState_Get();
-    core->watchers_changed = 0;
-    ev_run(core->ev, EVRUN_NOWAIT);
+    if (!woken_by_asyncio || !read_only_connection(core)) {
+        core->watchers_changed = 0;
+        ev_run(core->ev, EVRUN_NOWAIT);
+    }
     ar_core_flush_dirty(core);
     core->drain_thread = NULL;
     if (core->users == 0) {
@@ -300,10 +335,16 @@ core_drain(ArCore *core, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+core_drain(ArCore *core, PyObject *Py_UNUSED(ignored))
+{
+    return drain(core, 1);
+}
+
+static PyObject *
 core_timer(ArCore *core, PyObject *Py_UNUSED(ignored))
 {
     Py_CLEAR(core->timer_handle);
-    return core_drain(core, NULL);
+    return drain(core, 0);
 }
 
 /* Runs one job; returns -1 when an interrupt has to leave the loop. */
@@ -372,7 +413,7 @@ core_turn(ArCore *core, PyObject *Py_UNUSED(ignored))
     PyObject *result = take_interrupt(core);
     if (result != NULL && core->watchers_changed) {
         Py_DECREF(result);
-        result = core_drain(core, NULL);
+        result = drain(core, 0);
     }
     Py_DECREF(core);
     return result;

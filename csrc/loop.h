@@ -31,6 +31,7 @@ typedef struct ArCore {
     PyObject *module; /* whose memory `state` is */
     PyObject *call_soon, *call_later;
     PyObject *drain_method, *turn_method, *timer_method;
+    PyObject *done;         /* a future of the loop that is done: see wake() in command.c */
     PyObject *timer_handle; /* asyncio's handle for the next libev timer, or NULL */
     double timer_due;       /* monotonic seconds for which timer_handle is set */
     ar_job *jobs;
@@ -42,8 +43,11 @@ typedef struct ArCore {
     int connections;             /* that live */
     int waker[2];                /* wakes the loop when call_soon() has no memory */
     ev_io waker_watcher;
-    int turn_owed;  /* a turn was due, and asyncio had no memory for it */
-    int delivering; /* a reply is being handed to its waiter */
+    ev_io *reader;     /* of the connection opened last, if it still lives */
+    int reader_drains; /* in a row that asked nobody but it */
+    int read_anything; /* set whenever a connection has read */
+    int turn_owed;     /* a turn was due, and asyncio had no memory for it */
+    int delivering;    /* a reply is being handed to its waiter */
     int turn_scheduled;
     int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
     unsigned generation;  /* of the process: differs after fork() */
@@ -80,6 +84,10 @@ int ar_core_reserve(ArCore *core, int fd);
 /* Flush at the end of the drain under way, else of the next loop turn. Returns 1 when it was queued by
  * this call: the flushable has to stay alive until its flush(). */
 int ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
+/* `reader` is the read watcher of a connection: with only one of them, a drain tries it before it asks
+ * libev. */
+void ar_core_add_reader(ArCore *core, ev_io *reader);
+void ar_core_remove_reader(ArCore *core, const ev_io *reader);
 /* To be called after any change of a libev watcher outside of a libev callback. */
 void ar_core_watchers_changed(ArCore *core);
 void ar_core_timer_start(ArCore *core, ev_timer *timer, double seconds);

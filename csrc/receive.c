@@ -333,6 +333,7 @@ read_and_process(ar_conn *conn)
             return;
         }
         conn->silent_since = ar_monotonic();
+        conn->core->read_anything = 1;
         if (!process(conn, conn->core->read_buffer, length)) {
             return;
         }
