@@ -53,6 +53,8 @@ ar_awaitable_finalize(ArCommand *self)
                          "coroutine 'Redis.execute_command' was never awaited", 1) < 0) {
             PyErr_WriteUnraisable((PyObject *)self);
         }
+    } else if (self->status == AR_ANSWERED) {
+        self->ops->returned(self, 1);
     } else if (self->status == AR_FAILED && self->unretrieved && self->core != NULL &&
                self->result != NULL) {
         self->unretrieved = 0;
@@ -131,6 +133,7 @@ ar_awaitable_advance(ArCommand *self, PyObject **value)
     if (self->status == AR_NEW) {
         ar_command_start(self);
     }
+    ar_command_look(self);
     if (!ar_command_finished(self)) {
         self->blocking = 1;
         return 0;
@@ -197,8 +200,8 @@ ar_awaitable_set_blocking(ArCommand *self, PyObject *value, void *Py_UNUSED(clos
 PyObject *
 ar_awaitable_repr(ArCommand *self)
 {
-    static const char *const states[] = {"new",    "scheduled", "pending", "finished",
-                                         "failed", "cancelled", "closed"};
+    static const char *const states[] = {"new",      "scheduled", "pending",   "pending",
+                                         "finished", "failed",    "cancelled", "closed"};
     /* The name only: arguments may be secrets. */
     if (self->argc > 0) {
         return PyUnicode_FromFormat(

@@ -14,11 +14,14 @@
  *    | \---- await ----------------------------^   |
  *    |                                             | cancel() (also from NEW and SCHEDULED)
  *    +-- close(), throw() --> CLOSED               +------> CANCELLED (its slot stays in the FIFO)
+ *
+ * One that takes something away (AR_TAKES) is ANSWERED between STARTED and DONE: see answer.c.
  */
 typedef enum {
     AR_NEW,
     AR_SCHEDULED,
     AR_STARTED,
+    AR_ANSWERED, /* nobody has been told: to the outside it is still pending */
     AR_DONE,
     AR_FAILED,
     AR_CANCELLED,
@@ -32,6 +35,7 @@ enum {
     AR_STATEFUL = 1 << 2,     /* changes the connection it is sent on */
     AR_NEVER_DECODE = 1 << 3, /* the reply is binary whatever the client's setting */
     AR_LEND = 1 << 4,         /* sends nothing: is after a connection of its own */
+    AR_TAKES = 1 << 5,        /* what the reply brings is gone from the server */
 };
 
 /* What becomes of the commands of a pipeline and of their replies. */
@@ -56,6 +60,9 @@ typedef struct {
      * its place there; 0: abandoned() is to follow, once this one is finished. */
     int (*bequeath)(struct ArCommand *command);
     void (*abandoned)(struct ArCommand *command);
+    /* It was answered, and its waiter gives up before he is told (`dropped`: nobody ever asked). What the
+     * reply had brought goes back. NULL for commands that take nothing. */
+    void (*returned)(struct ArCommand *command, int dropped);
     /* It is finished; its arguments are still there. May be NULL. */
     void (*finished)(struct ArCommand *command);
     /* It is over, `started` having been set when it was started; `exception` (borrowed) is what it
@@ -85,7 +92,7 @@ typedef struct ArCommand {
         ar_flushable late; /* once finished: its waiters are woken at the end of the turn */
     };
     ArQueue *batch;      /* the commands of a pipeline, or NULL */
-    PyObject *replies;   /* of the batch, as far as they have come */
+    PyObject *replies;   /* of the batch, as far as they have come; while ANSWERED, its receipt */
     Py_ssize_t missing;  /* replies of the batch still to come */
     void *connection;    /* a leased connection while it serves this command (borrowed) */
     uint64_t wire_start; /* position of its first byte in the connection's output */
@@ -134,6 +141,18 @@ void ar_command_complete(ArCommand *command, PyObject *value); /* a final value 
 void ar_command_fail_pending_exception(ArCommand *command);
 int ar_command_cancel(ArCommand *command, PyObject *message);
 
+/* waking.c: calls, or schedules, everybody who waits for a command that has just been finished. */
+void ar_command_wake(ArCommand *command);
+/* waking.c: whether the waiter, a Task, would be resumed within ar_command_reply(). */
+int ar_command_resumes_at_once(const ArCommand *command);
+
+/* answer.c: the reply (stolen) of a command that takes something away. `receipt` (stolen) is kept for
+ * ops->returned until somebody is told. */
+void ar_command_answer(ArCommand *command, PyObject *reply, PyObject *receipt);
+/* answer.c: somebody looks at a command: if it was answered, and nobody else waits, it is finished now. */
+void ar_command_look(ArCommand *command);
+/* answer.c: it was answered, and has its first waiter. */
+void ar_command_tell_later(ArCommand *command);
 /* A second command object that takes over the first one's content (see inner). */
 ArCommand *ar_command_move(ArCommand *command);
 

@@ -35,6 +35,8 @@ typedef struct {
     /* The command is answered with an error, or a list of replies with one in it (all borrowed). 1: the
      * owner has taken the command back, and it is not answered. NULL: it never does. */
     int (*refused)(struct ar_conn *conn, ArCommand *command, PyObject *reply);
+    /* An AR_TAKES command has its reply (stolen, not decoded). NULL: it is like any other. */
+    void (*taken)(struct ar_conn *conn, ArCommand *command, PyObject *reply);
     void (*idle)(struct ar_conn *conn);     /* every command in flight has been answered */
     void (*progress)(struct ar_conn *conn); /* bytes have left or come in */
     void (*push)(struct ar_conn *conn, PyObject *message); /* RESP3 push; steals the message */

@@ -53,8 +53,21 @@ coroutine_am_send(ArCommand *self, PyObject *Py_UNUSED(argument), PyObject **val
 }
 #endif
 
-/* As with a Python coroutine that awaits a future: the exception is raised at the await, the future
- * itself is left to its fate (a Task cancels it before it throws). */
+/* As with a Python coroutine that awaits a future the exception is raised at the await, and the future is left to its
+ * fate (a Task cancels it before it throws); but nobody is to pop anything for it. */
+static void
+give_up(ArCommand *self)
+{
+    ArCommand *inner = (ArCommand *)self->inner;
+    self->status = AR_CLOSED;
+    self->inner = NULL;
+    if (inner != NULL && (inner->properties & AR_BLOCKING)) {
+        (void)ar_command_cancel(inner, NULL);
+    }
+    Py_XDECREF(inner);
+    ar_command_release_payload(self);
+}
+
 static PyObject *
 coroutine_throw(ArCommand *self, PyObject *args)
 {
@@ -62,9 +75,7 @@ coroutine_throw(ArCommand *self, PyObject *args)
     if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) {
         return NULL;
     }
-    self->status = AR_CLOSED;
-    Py_CLEAR(self->inner);
-    ar_command_release_payload(self);
+    give_up(self);
     if (PyExceptionInstance_Check(type)) {
         PyErr_SetObject((PyObject *)Py_TYPE(type), type);
     } else if (PyExceptionClass_Check(type)) {
@@ -90,9 +101,7 @@ coroutine_throw(ArCommand *self, PyObject *args)
 static PyObject *
 coroutine_close(ArCommand *self, PyObject *Py_UNUSED(ignored))
 {
-    self->status = AR_CLOSED;
-    Py_CLEAR(self->inner);
-    ar_command_release_payload(self);
+    give_up(self);
     Py_RETURN_NONE;
 }
 

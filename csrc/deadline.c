@@ -194,7 +194,8 @@ try_again(ArPool *pool, ArCommand *command)
 static void
 expire(ArPool *pool, ArCommand *command, ar_conn *conn)
 {
-    if (ar_command_finished(command) || try_again(pool, command)) {
+    if (ar_command_finished(command) || command->status == AR_ANSWERED ||
+        try_again(pool, command)) {
         return;
     }
     PyObject *exception;

@@ -58,6 +58,7 @@ static const ar_command_ops client_ops = {
     .start = ar_client_start,
     .convert = command_convert,
     .bequeath = ar_pool_bequeath,
+    .returned = ar_pool_returned,
     .abandoned = ar_pool_abandon,
     .measured = ar_client_measured,
 };

@@ -106,6 +106,7 @@ PyDoc_STRVAR(result_doc, "result($self, /)\n--\n\n"
 static PyObject *
 future_result(ArCommand *self, PyObject *Py_UNUSED(ignored))
 {
+    ar_command_look(self);
     if (!ar_command_finished(self)) {
         PyErr_SetString(self->state->InvalidStateError, "Result is not set.");
         return NULL;
@@ -120,6 +121,7 @@ PyDoc_STRVAR(exception_doc, "exception($self, /)\n--\n\n"
 static PyObject *
 future_exception(ArCommand *self, PyObject *Py_UNUSED(ignored))
 {
+    ar_command_look(self);
     switch (self->status) {
     case AR_FAILED:
         self->unretrieved = 0;
@@ -160,6 +162,7 @@ future_cancelled(ArCommand *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 future_done(ArCommand *self, PyObject *Py_UNUSED(ignored))
 {
+    ar_command_look(self);
     return PyBool_FromLong(ar_command_finished(self));
 }
 

@@ -140,7 +140,7 @@ takes_from_left(const ArCommand *taker)
 static PyObject *
 undoing_arguments(const ArCommand *taker, PyObject *reply)
 {
-    ar_taking taking = ar_lanes_taking(taker->argv[0]);
+    ar_taking taking = taker->argc > 0 ? ar_lanes_taking(taker->argv[0]) : AR_TAKES_NOTHING;
     if (taking == AR_MOVES && taker->argc > 3) {
         return PyBytes_Check(reply) ? move_back_arguments(taker, reply) : NULL;
     }
@@ -177,6 +177,64 @@ undoing_arguments(const ArCommand *taker, PyObject *reply)
     return arguments;
 }
 
+/* Undoes what `taker` did, as its `reply` tells. */
+static void
+undo(ArPool *pool, const ArCommand *taker, PyObject *reply)
+{
+    PyObject *arguments = undoing_arguments(taker, reply);
+    if (arguments != NULL) {
+        pool->handing_back++;
+        if (submit(pool, &put_back_ops, arguments, 0) < 0) {
+            pool->handing_back--;
+        }
+    } else if (PyErr_Occurred()) {
+        ar_core_report(pool->core, "What a cancelled blocking command had popped is lost",
+                       ar_exception_take(), NULL);
+    }
+}
+
+/* ---- answered, and nobody told ---- */
+
+/* The receipt of what a command has taken: the pool, and the reply as it came. */
+void
+ar_pool_conn_taken(ar_conn *conn, ArCommand *command, PyObject *reply)
+{
+    int decode = conn->config->decode && !(command->properties & AR_NEVER_DECODE), failed = 0;
+    PyObject *value = decode ? ar_reply_decoded(&conn->sink, reply, &failed) : Py_NewRef(reply);
+    PyObject *receipt = NULL;
+    if (value == NULL) {
+        ar_command_fail_pending_exception(command);
+    } else if (failed) {
+        ar_command_fail(command, value);
+    } else if (ar_command_finished(command) || command->ops->returned == NULL || reply == Py_None ||
+               PyExceptionInstance_Check(reply)) {
+        ar_command_reply(command, value);
+    } else if ((receipt = PyTuple_Pack(2, (PyObject *)conn->owner, reply)) != NULL) {
+        ar_command_answer(command, value, receipt);
+    } else { /* without memory it is like any other */
+        PyErr_Clear();
+        ar_command_reply(command, value);
+    }
+    Py_DECREF(reply);
+}
+
+void
+ar_pool_returned(ArCommand *command, int dropped)
+{
+    PyObject *receipt = command->replies;
+    command->replies = NULL;
+    if (receipt == NULL) {
+        return;
+    }
+    ArPool *pool = (ArPool *)PyTuple_GET_ITEM(receipt, 0);
+    /* Who drops a BLMOVE has wanted no more than the move, and to a loop that is gone nobody returns. */
+    int unwanted = dropped && command->argc > 0 && ar_lanes_taking(command->argv[0]) == AR_MOVES;
+    if (!unwanted && (!dropped || ar_pool_usable(pool))) {
+        undo(pool, command, PyTuple_GET_ITEM(receipt, 1));
+    }
+    Py_DECREF(receipt);
+}
+
 /* ---- calling off ---- */
 
 static void
@@ -187,16 +245,7 @@ heir_finished(ArCommand *command)
     if (command->status != AR_DONE || pool->closed) {
         return; /* the connection is gone: so is what the server may have popped for it */
     }
-    PyObject *arguments = undoing_arguments(command, command->result);
-    if (arguments != NULL) {
-        pool->handing_back++;
-        if (submit(pool, &put_back_ops, arguments, 0) < 0) {
-            pool->handing_back--;
-        }
-    } else if (PyErr_Occurred()) {
-        ar_core_report(pool->core, "What a cancelled blocking command had popped is lost",
-                       ar_exception_take(), NULL);
-    }
+    undo(pool, command, command->result);
 }
 
 static PyObject *

@@ -38,6 +38,12 @@ typedef struct {
         name, AR_BLOCKING, position                                                                \
     }
 
+/* One whose reply takes something away: see ar_lanes_taking(). */
+#define TAKE(name, position)                                                                       \
+    {                                                                                              \
+        name, AR_BLOCKING | AR_TAKES, position                                                     \
+    }
+
 /* Sorted by name: found by bisection. */
 static const command_entry table[] = {
     STATE("ASKING"),
@@ -45,14 +51,14 @@ static const command_entry table[] = {
     READ("BITCOUNT"),
     READ("BITFIELD_RO"),
     READ("BITPOS"),
-    BLOCK("BLMOVE", BLOCK_LAST_SECONDS),
-    BLOCK("BLMPOP", BLOCK_FIRST_SECONDS),
-    BLOCK("BLPOP", BLOCK_LAST_SECONDS),
-    BLOCK("BRPOP", BLOCK_LAST_SECONDS),
-    BLOCK("BRPOPLPUSH", BLOCK_LAST_SECONDS),
-    BLOCK("BZMPOP", BLOCK_FIRST_SECONDS),
-    BLOCK("BZPOPMAX", BLOCK_LAST_SECONDS),
-    BLOCK("BZPOPMIN", BLOCK_LAST_SECONDS),
+    TAKE("BLMOVE", BLOCK_LAST_SECONDS),
+    TAKE("BLMPOP", BLOCK_FIRST_SECONDS),
+    TAKE("BLPOP", BLOCK_LAST_SECONDS),
+    TAKE("BRPOP", BLOCK_LAST_SECONDS),
+    TAKE("BRPOPLPUSH", BLOCK_LAST_SECONDS),
+    TAKE("BZMPOP", BLOCK_FIRST_SECONDS),
+    TAKE("BZPOPMAX", BLOCK_LAST_SECONDS),
+    TAKE("BZPOPMIN", BLOCK_LAST_SECONDS),
     STATE("CLIENT CACHING"),
     READ("CLIENT GETNAME"),
     READ("CLIENT ID"),

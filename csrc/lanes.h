@@ -4,7 +4,7 @@
 
 #include "command.h"
 
-/* AR_REPLAYABLE, AR_BLOCKING, AR_STATEFUL of a command; `argv` decides where the name alone does not
+/* AR_REPLAYABLE, AR_BLOCKING, AR_STATEFUL, AR_TAKES of a command; `argv` decides where the name alone does not
  * (XREAD with or without BLOCK, CLIENT TRACKING, "CLIENT" "TRACKING"). */
 uint8_t ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc);
 

@@ -21,6 +21,12 @@ typedef struct {
     PyObject *subject, *callback, *context;
 } ar_job;
 
+/* What may be called at once of those who wait for a reply; 0: nothing. */
+enum {
+    AR_DELIVER_TO_TASK = 1, /* a Task that is the only one */
+    AR_DELIVER_TO_ALL = 2,  /* everybody, as outside of a drain */
+};
+
 #define AR_READ_BUFFER (64 * 1024)
 
 typedef struct ArCore {
@@ -47,7 +53,7 @@ typedef struct ArCore {
     int reader_drains; /* in a row that asked nobody but it */
     int read_anything; /* set whenever a connection has read */
     int turn_owed;     /* a turn was due, and asyncio had no memory for it */
-    int delivering;    /* a reply is being handed to its waiter */
+    int delivering;    /* a reply is being handed to its waiter: AR_DELIVER_... */
     int turn_scheduled;
     int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
     unsigned generation;  /* of the process: differs after fork() */

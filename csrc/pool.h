@@ -62,6 +62,8 @@ void ar_pool_discard(ArPool *pool);
 void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
 /* ops->bequeath of commands sent through a pool: nothing that a blocking command pops is lost. */
 int ar_pool_bequeath(ArCommand *command);
+/* ops->returned of the same commands. */
+void ar_pool_returned(ArCommand *command, int dropped);
 /* reauth.c: says AUTH with the words of a tuple on every connection. The futures of the answers are
  * appended to a list, but for those behind a blocking command. -1 with an exception set. */
 int ar_pool_reauthenticate(ArPool *pool, PyObject *words, PyObject *futures);

@@ -220,6 +220,7 @@ const ar_conn_owner ar_pool_conn_owner = {
     .ready = conn_ready,
     .lost = conn_lost,
     .refused = ar_pool_conn_refused,
+    .taken = ar_pool_conn_taken,
     .idle = conn_idle,
     .progress = conn_progress,
     .push = conn_push,

@@ -38,6 +38,9 @@ extern const ar_conn_owner ar_pool_conn_owner;
 /* pool_events.c: seconds to wait after so many failures. */
 double ar_pool_backoff(const ArPool *pool, int failures);
 
+/* handback.c: ar_conn_owner.taken of pools. */
+void ar_pool_conn_taken(ar_conn *conn, ArCommand *command, PyObject *reply);
+
 /* refusal.c: ar_conn_owner.refused of pools. */
 int ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply);
 void ar_refusal_init(ArPool *pool);

@@ -28,7 +28,8 @@ next_reply_decodes(const ar_conn *conn)
         return command->batch_mode == AR_BATCH_TRANSACTION ||
                !ar_queue_never_decodes(command->batch, command->batch->count - command->missing);
     }
-    return !(command->properties & AR_NEVER_DECODE);
+    /* Of what may have to go back the bytes are kept as they came. */
+    return !(command->properties & (AR_NEVER_DECODE | AR_TAKES));
 }
 
 /* Whether the owner takes the command back because of an error reply: the last of its `replies` (a
@@ -83,7 +84,7 @@ answer_command(ar_conn *conn, PyObject *reply, int failed)
                      0);
         return;
     }
-    conn->core->delivering = 1;
+    conn->core->delivering = AR_DELIVER_TO_TASK;
     if (command->missing > 0) {
         collect_batch_reply(conn, command, reply);
     } else {
@@ -93,6 +94,8 @@ answer_command(ar_conn *conn, PyObject *reply, int failed)
             Py_DECREF(reply);
         } else if (failed) {
             ar_command_fail(command, reply);
+        } else if ((command->properties & AR_TAKES) && conn->calls->taken != NULL) {
+            conn->calls->taken(conn, command, reply);
         } else {
             ar_command_reply(command, reply);
         }

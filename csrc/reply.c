@@ -330,6 +330,44 @@ ar_reply_text(ar_reply_sink *sink, PyObject *bytes, int *failed)
     return value;
 }
 
+static PyObject *
+decoded_list(ar_reply_sink *sink, PyObject *list)
+{
+    PyObject *result = PyList_New(PyList_GET_SIZE(list));
+    for (Py_ssize_t i = 0; result != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *item = PyList_GET_ITEM(list, i), *value;
+        if (PyBytes_CheckExact(item)) {
+            value = text_value(sink, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
+            value = value_or_none(sink, value);
+        } else {
+            value = PyList_CheckExact(item) ? decoded_list(sink, item) : Py_NewRef(item);
+        }
+        if (value == NULL) {
+            Py_CLEAR(result);
+        } else {
+            PyList_SET_ITEM(result, i, value);
+        }
+    }
+    return result;
+}
+
+PyObject *
+ar_reply_decoded(ar_reply_sink *sink, PyObject *reply, int *failed)
+{
+    sink->decode = 1;
+    *failed = 0;
+    if (PyBytes_CheckExact(reply)) {
+        return ar_reply_text(sink, Py_NewRef(reply), failed);
+    }
+    PyObject *value = PyList_CheckExact(reply) ? decoded_list(sink, reply) : Py_NewRef(reply);
+    if (sink->error != NULL) {
+        Py_XSETREF(value, sink->error);
+        sink->error = NULL;
+        *failed = 1;
+    }
+    return value;
+}
+
 void
 ar_reply_sink_clear(ar_reply_sink *sink)
 {

@@ -41,6 +41,9 @@ ar_read_result ar_reply_next(redisReader *reader, PyObject **reply, int *failed)
  * NULL with MemoryError set. */
 PyObject *ar_reply_text(ar_reply_sink *sink, PyObject *bytes, int *failed);
 
+/* The same for a whole reply (borrowed) that was read as bytes: None, a number, bytes, or a list of these. */
+PyObject *ar_reply_decoded(ar_reply_sink *sink, PyObject *reply, int *failed);
+
 /* Sets InvalidResponse: the stream is out of step. */
 void ar_reply_set_missing_crlf(ar_state *state);
 

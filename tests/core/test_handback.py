@@ -181,3 +181,226 @@ async def test_nothing_is_lost_or_doubled_under_cancellation_at_random(producers
     )
     await settled(client)
     assert sorted(got) == sorted(items)
+
+
+# ---- answered, and given up before the waiter is told ----
+
+
+class PythonTask(asyncio.tasks._PyTask):
+    """Not asyncio's C Task: its wake-up is not called within the read."""
+
+
+async def soon(turns):
+    """After so many turns of the loop, counted with handles and not with tasks."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def step(left):
+        if left:
+            loop.call_soon(step, left - 1)
+        else:
+            done.set_result(None)
+
+    step(turns)
+    await done
+
+
+def call_in(turns, function):
+    loop = asyncio.get_running_loop()
+    if turns:
+        loop.call_soon(call_in, turns - 1, function)
+    else:
+        function()
+
+
+async def awaiting(awaitable):
+    return await awaitable
+
+
+WAITERS = {
+    "future": lambda command: asyncio.ensure_future(command),
+    "member of a gather": lambda command: asyncio.gather(command, asyncio.sleep(60)),
+    "gather": lambda command: asyncio.gather(command),
+    "Python task": lambda command: PythonTask(
+        awaiting(command), loop=asyncio.get_running_loop()
+    ),
+    "Python task of the command": lambda command: PythonTask(
+        command, loop=asyncio.get_running_loop()
+    ),
+    "wait_for": lambda command: asyncio.ensure_future(asyncio.wait_for(command, 60)),
+    "C task": lambda command: asyncio.ensure_future(awaiting(command)),
+}
+
+
+@pytest.mark.parametrize("name", ["blpop", "blmove", "bzpopmin"])
+@pytest.mark.parametrize("waiter", WAITERS)
+async def test_between_the_reply_and_the_waiter_nothing_is_lost(
+    waiter, name, client, admin, blocked
+):
+    """The cancellation comes so many turns after the reply is there to be read."""
+    handed_back = 0
+    for turns in range(6):
+        seen = []
+
+        outer = WAITERS[waiter](WAITS[name](client))
+        if "gather" in waiter:  # what its members have told their callbacks has been handed out
+            member = outer._children[0]
+            member.add_done_callback(
+                lambda m, seen=seen: m.cancelled() or seen.append(m.result())
+            )
+        await blocked(1)
+        admin.rpush("q", "item")
+        admin.zadd("z", {"item": 1})
+        call_in(turns, outer.cancel)
+        results = await asyncio.gather(outer, return_exceptions=True)
+        if not isinstance(results[0], asyncio.CancelledError):
+            seen.append(results[0])
+        await settled(client)
+        await blocked(0)
+        source = admin.zrange("z", 0, -1) if name == "bzpopmin" else admin.lrange("q", 0, -1)
+        handed_back += source == ["item"]
+        assert bool(seen) != (source == ["item"]), (turns, seen, source)
+        admin.flushall()
+    assert handed_back, "the cancellation never came in time"
+
+
+async def test_what_was_answered_and_not_told_is_still_pending(client, admin, blocked):
+    """Nobody has asked: a future without callbacks can be cancelled as if the reply had come later."""
+    future = asyncio.ensure_future(client.blpop("q", 0))
+    await blocked(1)
+    admin.rpush("q", "item")
+    await soon(5)
+    assert "pending" in repr(future)
+    assert future.cancel() is True
+    assert future.cancelled()
+    await settled(client)
+    assert admin.lrange("q", 0, -1) == ["item"]
+
+
+@pytest.mark.parametrize("look", ["done", "result", "exception", "await", "wait"])
+async def test_whoever_looks_has_it(look, client, admin, blocked):
+    future = asyncio.ensure_future(client.blpop("q", 0))
+    await blocked(1)
+    admin.rpush("q", "item")
+    await soon(5)
+    if look == "done":
+        assert future.done()
+    elif look == "result":
+        assert list(future.result()) == ["q", "item"]
+    elif look == "exception":
+        assert future.exception() is None
+    elif look == "await":
+        assert list(await future) == ["q", "item"]
+    else:
+        assert (await asyncio.wait({future})) == ({future}, set())
+    assert future.cancel() is False
+    assert list(await future) == ["q", "item"]
+    assert admin.lrange("q", 0, -1) == []
+
+
+async def test_what_nobody_has_looked_at_goes_back_when_it_is_dropped(client, admin, blocked):
+    future = asyncio.ensure_future(client.blpop("q", 0))
+    await blocked(1)
+    admin.rpush("q", "1", "2")
+    await soon(5)
+    assert admin.lrange("q", 0, -1) == ["2"]
+    del future
+    await settled(client)
+    assert admin.lrange("q", 0, -1) == ["1", "2"]
+
+
+async def test_a_move_nobody_looks_at_stays_done(client, admin, blocked):
+    asyncio.ensure_future(client.blmove("q", "processing", 0))
+    await blocked(1)
+    admin.rpush("q", "item")
+    await soon(5)
+    await settled(client)
+    assert admin.lrange("processing", 0, -1) == ["item"]
+
+
+async def test_a_frame_that_is_closed_takes_nothing(client, admin, blocked):
+    coroutine = awaiting(client.blpop("q", 0))
+    assert coroutine.send(None) is not None
+    await blocked(1)
+    coroutine.close()
+    admin.rpush("q", "item")
+    for _ in range(1000):
+        await asyncio.sleep(0.001)
+        if admin.info("clients")["blocked_clients"] == 0 and admin.lrange("q", 0, -1):
+            break
+    assert admin.lrange("q", 0, -1) == ["item"]
+
+
+@pytest.mark.parametrize("how", ["close", "throw"])
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_command_driven_by_hand_and_given_up_takes_nothing(
+    how, answered, client, admin, blocked
+):
+    command = client.blpop("q", 0)
+    yielded = command.send(None)
+    await blocked(1)
+    if answered:
+        admin.rpush("q", "item")
+        await soon(5)
+    del yielded
+    if how == "close":
+        command.close()
+    else:
+        with pytest.raises(KeyError):
+            command.throw(KeyError("x"))
+    await settled(client)
+    await blocked(0)
+    if not answered:
+        admin.rpush("q", "item")
+        await asyncio.sleep(0.01)
+    assert admin.lrange("q", 0, -1) == ["item"]
+
+
+async def test_a_response_callback_that_cancels_takes_nothing(client, admin, blocked):
+    def cancelling(reply, **options):
+        tasks[0].cancel()
+        return reply
+
+    tasks = []
+    client.set_response_callback("BLPOP", cancelling)
+    tasks.append(asyncio.ensure_future(awaiting(client.blpop("q", 0))))
+    await blocked(1)
+    admin.rpush("q", "item")
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[0]
+    await settled(client)
+    assert admin.lrange("q", 0, -1) == ["item"]
+
+
+async def test_bytes_that_do_not_survive_decoding_go_back_as_they_were(port, admin, blocked):
+    item = b"\xff\xfe text"
+    async with aiecs_redis.Redis(
+        port=port, decode_responses=True, encoding_errors="replace"
+    ) as client:
+        future = asyncio.ensure_future(client.blpop("q", 0))
+        await blocked(1)
+        admin.rpush("q", item)
+        await soon(5)
+        assert future.cancel()
+        await settled(client)
+    with redis.Redis(port=port) as raw:
+        assert raw.lrange("q", 0, -1) == [item]
+    async with aiecs_redis.Redis(
+        port=port, decode_responses=True, encoding_errors="replace"
+    ) as client:
+        assert list(await client.blpop("q", 1)) == ["q", "\ufffd\ufffd text"]
+
+
+async def test_what_cannot_go_back_is_told(port, admin, blocked):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    client = aiecs_redis.Redis(port=port)
+    future = asyncio.ensure_future(client.blpop("q", 0))
+    await blocked(1)
+    admin.rpush("q", "item")
+    await soon(5)
+    await client.aclose()
+    assert future.cancel()
+    assert [context["message"] for context in told] == [
+        "What a cancelled blocking command had popped is lost"
+    ]
