@@ -9,13 +9,14 @@ import logging
 import math
 import struct
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Union
 
 import redis.exceptions
 
 from aiecs_redis import _cache_scripts as scripts
-from aiecs_redis._underlying import underlying
+from aiecs_redis._nodes import hash_tag, is_cluster, of_each
+from aiecs_redis._underlying import text, underlying
 from aiecs_redis.retry import RetryPolicy
 from aiecs_redis.serialization import Codec
 
@@ -27,6 +28,7 @@ Loader = Callable[[], Union[Awaitable[Any], Any]]
 
 _ENVELOPE = struct.Struct(">2sBI")  # magic, flags, milliseconds it took to load
 _MAGIC = b"\xc1c"  # no format of `serialization`
+_LEASES = "aiecs:lease:"
 _ABSENT = 1  # flag: the loader found nothing
 _PORTION = 500
 _IDEMPOTENT = RetryPolicy(attempts=3, base=0.05, idempotent=True)
@@ -77,23 +79,37 @@ class RedisLevel:
         lease: seconds.
 
     Attributes:
-        leases: what the keys of leases begin with, before the prefix.
+        prefixes: what all keys begin with whose changes have to be known.
     """
 
     def __init__(self, client: Any, prefix: str, lease: float) -> None:
         self._client = client
         self._prefix = prefix
         self._lease = lease
-        self.leases = "aiecs:lease:"
         self._tags = f"aiecs:tag:{prefix}"
+        # A lease is in the slot of its key.
+        leases = [f"{_LEASES}{{{prefix}", _LEASES + prefix][hash_tag(prefix) is not None :]
+        apart = not prefix.startswith(_LEASES) and not _LEASES.startswith(prefix)
+        self.prefixes = [prefix, *leases] if apart else [prefix]
 
     def name(self, key: str) -> str:
         """The key in Redis."""
         return self._prefix + key
 
-    def _names(self, key: str, tags: Iterable[str]) -> list[str]:
+    def key(self, name: str) -> tuple[str, bool]:
+        """The counterpart of `name`, for keys of leases as well; whether it is the value's."""
+        own = len(self._prefix)
+        if not name.startswith(_LEASES):
+            return name[own:], True
+        leased = name[len(_LEASES) :]
+        return (leased if leased.startswith(self._prefix) else leased[1:-1])[own:], False
+
+    def _names(self, key: str) -> list[str]:
         name = self._prefix + key
-        return [name, self.leases + name, *(self._tags + tag for tag in tags)]
+        return [name, _lease(name)]
+
+    def _tag_names(self, job: Job) -> list[str]:
+        return [self._tags + tag for tag in job.tags]
 
     def unpack(self, job: Job, data: bytes) -> tuple[Any, float]:
         """The value, and how many seconds it took to load (0: not known).
@@ -141,10 +157,14 @@ class RedisLevel:
             RedisTrouble: Redis cannot be asked.
         """
         with _trouble():
+            redis_ = await underlying(self._client)
+            keys = self._names(job.key)
+            if not is_cluster(redis_):
+                keys += self._tag_names(job)
             data, left, ours = await _IDEMPOTENT.call(
                 scripts.LEASE,
-                await underlying(self._client),
-                self._names(job.key, job.tags),
+                redis_,
+                keys,
                 [
                     job.who,
                     _milliseconds(self._lease),
@@ -153,11 +173,18 @@ class RedisLevel:
                 ],
                 raw=True,
             )
+            if ours and is_cluster(redis_):
+                await self._tag(redis_, job, job.ttl)
         return data, _left(left), bool(ours)
+
+    async def _tag(self, redis_: Any, job: Job, seconds: float) -> None:
+        name = self.name(job.key)
+        for tag in self._tag_names(job):
+            await _IDEMPOTENT.call(scripts.TAG, redis_, [tag], [name, _milliseconds(seconds)])
 
     async def renew_lease(self, job: Job) -> None:
         """Keep the lease until cancelled."""
-        lease = self._names(job.key, ())[1]
+        lease = _lease(self.name(job.key))
         while True:
             await asyncio.sleep(self._lease / 3)
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
@@ -167,7 +194,7 @@ class RedisLevel:
 
     async def release_lease(self, job: Job) -> None:
         """Give the lease back."""
-        lease = self._names(job.key, ())[1]
+        lease = _lease(self.name(job.key))
         try:
             await scripts.RELEASE_LEASE(await underlying(self._client), [lease], [job.who])
         except (redis.exceptions.RedisError, OSError, RuntimeError) as exc:
@@ -180,17 +207,31 @@ class RedisLevel:
             RedisTrouble: it may not have been written.
         """
         with _trouble():
+            redis_ = await underlying(self._client)
+            keys, apart = self._names(job.key), is_cluster(redis_)
+            if not apart:
+                keys += self._tag_names(job)
+            elif not leased:
+                await self._tag(redis_, job, seconds)
             stored = await _IDEMPOTENT.call(
                 scripts.STORE,
-                await underlying(self._client),
-                self._names(job.key, job.tags),
+                redis_,
+                keys,
                 [job.who if leased else "", data, _milliseconds(seconds)],
             )
+            if stored and apart:  # the tag may have been invalidated meanwhile
+                await self._tag(redis_, job, seconds)
         return bool(stored)
 
     async def delete(self, keys: Iterable[str]) -> int:
-        """Delete keys and their leases in one step; return how many keys there were."""
-        names = [self._names(key, ()) for key in keys]
+        """Delete keys and their leases; return how many keys there were.
+
+        In one step; in a cluster each key in one.
+        """
+        redis_ = await underlying(self._client)
+        names = [self._names(key) for key in keys]
+        if is_cluster(redis_):
+            return await self._forget(redis_, names)
 
         async def delete() -> int:
             pipe = (await underlying(self._client)).pipeline(transaction=True)
@@ -200,16 +241,41 @@ class RedisLevel:
 
         return await _IDEMPOTENT.call(delete)
 
+    async def _forget(self, redis_: Any, names: Iterable[Sequence[Any]]) -> int:
+        def forget(pair: Sequence[Any]) -> Awaitable[int]:
+            return _IDEMPOTENT.call(scripts.FORGET, redis_, pair, [])
+
+        return sum(await of_each(forget, names))
+
     async def untag(self, tag: str) -> int:
         """Delete the keys of a tag, and their leases; return how many keys there were."""
         redis_ = await underlying(self._client)
         removed, count = 0, _PORTION
+        if is_cluster(redis_):
+            return await self._untag_apart(redis_, self._tags + tag)
         while count >= _PORTION:
             count, gone = await _IDEMPOTENT.call(
-                scripts.UNTAG, redis_, [self._tags + tag], [self.leases, _PORTION]
+                scripts.UNTAG, redis_, [self._tags + tag], [_LEASES, _PORTION]
             )
             removed += gone
         return removed
+
+    async def _untag_apart(self, redis_: Any, tag: str) -> int:
+        removed = 0
+        seen: set[str] = set()
+        while True:
+            found = await _IDEMPOTENT.call(scripts.TAGGED, redis_, [tag], [_PORTION], raw=True)
+            names = [text(name) for name in found[::2]]
+            if seen.issuperset(names):  # what is tagged anew meanwhile may stay
+                return removed
+            seen.update(names)
+            removed += await self._forget(redis_, [(name, _lease(name)) for name in names])
+            await _IDEMPOTENT.call(scripts.UNTAG_SEEN, redis_, [tag], found)
+
+
+def _lease(name: str) -> str:
+    """The key of the right to load another key, in the same slot of a cluster."""
+    return _LEASES + (name if hash_tag(name) is not None else f"{{{name}}}")
 
 
 def _left(milliseconds: int) -> float:

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from aiecs_redis._underlying import Lua
 
-__all__ = ["LEASE", "READ", "RELEASE_LEASE", "RENEW_LEASE", "STORE", "UNTAG"]
+__all__ = [
+    "FORGET",
+    "LEASE",
+    "READ",
+    "RELEASE_LEASE",
+    "RENEW_LEASE",
+    "STORE",
+    "TAG",
+    "TAGGED",
+    "UNTAG",
+    "UNTAG_SEEN",
+]
 
 READ = Lua("return {redis.call('get', KEYS[1]), redis.call('pttl', KEYS[1])}")
 """Keys: value. Value, milliseconds left. One step, as they have to belong together."""
@@ -71,15 +82,43 @@ return 0
 """)
 """Keys: lease. Arguments: who, milliseconds."""
 
-# In portions, so that a tag of many keys does not hold up the server. Only keys of one server:
-# those of a tag in a cluster need a common hash tag.
+FORGET = Lua("""
+redis.call('del', KEYS[2])
+return redis.call('unlink', KEYS[1])
+""")
+"""Keys: value, lease. How many values there were."""
+
+# In portions, so that a tag of many keys does not hold up the server.
 UNTAG = Lua("""
+local function lease(name)
+  local first = string.find(name, '{', 1, true)
+  local last = first and string.find(name, '}', first + 1, true)
+  if last and last > first + 1 then return ARGV[1] .. name end
+  return ARGV[1] .. '{' .. name .. '}'
+end
 local found = redis.call('zpopmin', KEYS[1], ARGV[2])
 local removed = 0
 for i = 1, #found, 2 do
   removed = removed + redis.call('unlink', found[i])
-  redis.call('del', ARGV[1] .. found[i])
+  redis.call('del', lease(found[i]))
 end
 return {#found / 2, removed}
 """)
 """Keys: tag. Arguments: what leases begin with, how many. How many were tagged, were there."""
+
+# In a cluster a tag and its keys live on different masters, so what is one step above is several:
+# a key is tagged before it is written and once more after it, and stays tagged until it is deleted.
+TAG = Lua(_TAG + "tag(1, ARGV[1], ARGV[2])")
+"""Keys: tags. Arguments: key, milliseconds."""
+
+TAGGED = Lua("return redis.call('zrange', KEYS[1], 0, ARGV[1] - 1, 'withscores')")
+"""Keys: tag. Arguments: how many. Keys and scores in turn."""
+
+UNTAG_SEEN = Lua("""
+for i = 1, #ARGV, 2 do
+  if redis.call('zscore', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    redis.call('zrem', KEYS[1], ARGV[i])
+  end
+end
+""")
+"""Keys: tag. Arguments: keys and scores in turn; a key tagged anew since has another score."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis.exceptions
 
+from aiecs_redis._nodes import is_cluster
 from aiecs_redis._records import Fields
 from aiecs_redis._underlying import Lua, check_client, text, underlying
 from aiecs_redis.retry import RetryPolicy
@@ -169,12 +170,25 @@ def forward_expired(
 
 
 async def scan(redis_: Any, prefix: str, kind: str) -> AsyncIterator[list[Any]]:
-    """The keys with a prefix and a type, each once, in portions."""
+    """The keys with a prefix and a type, each once, in portions; of all masters of a cluster."""
     pattern = re.sub(r"([*?\[\]^\\])", r"\\\1", prefix) + "*"
+    options: dict[str, Any] = {"match": pattern, "count": _PORTION, "_type": kind}
     seen: set[Any] = set()
+    if is_cluster(redis_):
+        portion: list[Any] = []
+        async for key in redis_.scan_iter(**options):
+            if key not in seen:
+                seen.add(key)
+                portion.append(key)
+            if len(portion) >= _PORTION:
+                yield portion
+                portion = []
+        if portion:
+            yield portion
+        return
     cursor: Any = 0
     while True:
-        cursor, found = await redis_.scan(cursor, match=pattern, count=_PORTION, _type=kind)
+        cursor, found = await redis_.scan(cursor, **options)
         fresh = [key for key in dict.fromkeys(found) if key not in seen]
         seen.update(fresh)
         if fresh:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from aiecs_redis._nodes import hash_tag
 from aiecs_redis._underlying import Lua
 
 __all__ = [
@@ -180,8 +180,7 @@ def fence_key(lock: str) -> str:
 
     Braces in a name that are no hash tag leave it without such a key: a cluster refuses it.
     """
-    tagged = re.search(r"\{[^}]+\}", lock)
-    return f"{lock}:fence" if tagged else f"{{{lock}}}:fence"
+    return f"{lock}:fence" if hash_tag(lock) is not None else f"{{{lock}}}:fence"
 
 
 def place_keys(lock: str) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 """One pub/sub connection that outlives the connections it is made of, and tells of gaps.
 
-One task owns redis-py's PubSub, as its connection is not made for two. It hears of new wishes,
+Our own PubSub connects anew by itself and tells of the gap (`on_gap`); redis-py's repeats its
+subscriptions without a word, so there a subscription that is confirmed twice gives it away.
+
+One task owns the PubSub, as its connection is not made for two. It hears of new wishes,
 and sees whether the connection still lives, through messages on a channel of its own which it
 publishes itself: that works with every PubSub of every redis-py, RESP2 and RESP3, and shows that
 the whole way is open, not only that something answers.
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import uuid
 from collections.abc import Callable
@@ -18,6 +22,7 @@ from typing import Any
 import redis.exceptions
 
 from aiecs_redis._backoff import Backoff
+from aiecs_redis._nodes import any_master, is_cluster
 from aiecs_redis._tasks import stop, supervised
 from aiecs_redis._underlying import check_client, text, underlying
 
@@ -37,9 +42,11 @@ class Subscriber:
     `aclose()`. Belongs to the event loop in which it subscribes first.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, an aiecs_redis.Redis, a redis.asyncio.Redis, or a RedisCluster:
+            one of its masters then, as published messages reach all of them.
         on_gap: called with a reason when messages may have been missed, after everything has
             been subscribed again.
+        on_trouble: called when the connection is lost, or cannot be made.
         on_connected: awaited after each connection, before waiters are told and before
             `on_gap`; an exception of it counts as a lost connection, and reaches those who
             wait in `subscribe()`.
@@ -52,11 +59,13 @@ class Subscriber:
         client: Any,
         *,
         on_gap: Callable[[str], None] | None = None,
+        on_trouble: Callable[[], None] | None = None,
         on_connected: Callable[[], Any] | None = None,
         heartbeat: float = 10.0,
     ) -> None:
         self._client = check_client(client)
         self._on_gap = on_gap
+        self._on_trouble = on_trouble
         self._on_connected = on_connected
         self._heartbeat = heartbeat
         self._own = f"aiecs:subscriber:{uuid.uuid4().hex}"
@@ -67,6 +76,8 @@ class Subscriber:
         self._task: asyncio.Task[None] | None = None
         self._wakes: set[asyncio.Task[None]] = set()
         self._gap: str | None = None  # why messages were missed, until it is told
+        self._redis: Any = None  # what the subscription is with, and publishes to itself through
+        self._repeated = False  # the PubSub has subscribed anew, and said so
 
     @property
     def idle(self) -> bool:
@@ -119,7 +130,8 @@ class Subscriber:
     async def _publish(self, word: str) -> None:
         # When it fails, the heartbeat's time-out brings the owner to the wishes.
         try:
-            await (await underlying(self._client)).publish(self._own, word)
+            if self._redis is not None:
+                await self._redis.publish(self._own, word)
         except redis.exceptions.ResponseError as exc:
             logger.error("Cannot publish on aiecs:subscriber:*, which subscriptions need: %s", exc)
         except (redis.exceptions.RedisError, OSError, RuntimeError) as exc:
@@ -127,9 +139,14 @@ class Subscriber:
 
     async def _run(self) -> None:
         backoff = Backoff()
+        failed = False
         while True:
+            node = None
             try:
-                pubsub = (await underlying(self._client)).pubsub()
+                self._redis = await underlying(self._client)
+                if is_cluster(self._redis):
+                    self._redis = node = await any_master(self._redis, anew=failed)
+                pubsub = self._open(self._redis)
                 try:
                     await self._serve(pubsub, backoff)
                 finally:
@@ -144,7 +161,36 @@ class Subscriber:
                 level = logging.INFO if passing else logging.ERROR
                 logger.log(level, "Subscription lost, connecting again: %s", exc)
                 self._fail_waiting(exc)
+                failed = True
+                if self._on_trouble is not None:
+                    self._on_trouble()
+            finally:
+                self._redis = None
+                if node is not None:
+                    await _close(node)
             await asyncio.sleep(backoff.next())
+
+    def _open(self, redis_: Any) -> Any:
+        self._repeated = False
+        pubsub = redis_.pubsub()
+        if "on_gap" in inspect.signature(type(pubsub)).parameters:
+            pubsub = redis_.pubsub(on_gap=self._interrupted)
+        return pubsub
+
+    def _interrupted(self, gap: Any) -> None:
+        """Our PubSub has subscribed anew, or has dropped messages."""
+        if gap.reason == "reconnected":
+            self._repeated = True
+            if self._on_trouble is not None:
+                self._on_trouble()
+            if self._active and self._gap is None:
+                because = "" if gap.error is None else f": {gap.error}"
+                self._gap = f"the connection was lost{because}"
+            self._asked |= self._active  # until they are confirmed
+            self._active.clear()
+        elif self._active:
+            self._gap = f"{gap.dropped} messages came faster than they were taken"
+            self._tell_gap()
 
     def _fail_waiting(self, exc: Exception) -> None:
         """Whoever waits for a first confirmation learns why there is none."""
@@ -175,8 +221,8 @@ class Subscriber:
                     self._deliver(message, channel)
             elif kind in ("subscribe", "psubscribe"):
                 if channel == self._own:
-                    if not ready:
-                        ready = True
+                    if not ready or self._repeated:
+                        ready, self._repeated = True, False
                         await self._connected()
                         backoff.reset()
                         await self._ask(pubsub)
@@ -227,6 +273,6 @@ class Subscriber:
                 logger.exception("A handler of %s failed", name)
 
 
-async def _close(pubsub: Any) -> None:
+async def _close(what: Any) -> None:
     with contextlib.suppress(redis.exceptions.RedisError, OSError):
-        await (pubsub.aclose() if hasattr(pubsub, "aclose") else pubsub.close())
+        await (what.aclose() if hasattr(what, "aclose") else what.close())

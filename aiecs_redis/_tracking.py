@@ -3,6 +3,9 @@
 The connection redirects its invalidations to itself and subscribes to the channel they come
 through, in RESP2: tracking and listening end together, there is nothing to match up. Whatever is
 known locally is worth nothing without it, so that the listener says when it is connected.
+
+A cluster's master tells of its own keys only: each one has a listener, and who the masters are is
+asked every so often, and whenever a listener loses its connection.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis.exceptions
@@ -18,10 +21,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aiecs_redis._backoff import Backoff
-from aiecs_redis._tasks import stop, supervised
+from aiecs_redis._nodes import is_cluster, masters, node_settings
+from aiecs_redis._tasks import happens, stop, supervised
 from aiecs_redis._underlying import check_client, text, underlying
 
-__all__ = ["Invalidations", "new_connection"]
+__all__ = ["Invalidations"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ _OURS = {
     "retry_on_timeout": False,
     "health_check_interval": 0,
 }
+_TROUBLE = 0.2  # seconds between questions who the masters are while something is wrong
 _NOT_FOR_RESP2 = (
     "maint_notifications_config",
     "maint_notifications_pool_handler",
@@ -42,28 +47,24 @@ _NOT_FOR_RESP2 = (
 )
 
 
-def new_connection(redis_: Any) -> Any:
-    """A redis-py connection to the client's server, in RESP2, that never repeats anything."""
-    pool = redis_.connection_pool
-    settings = {k: v for k, v in pool.connection_kwargs.items() if k not in _NOT_FOR_RESP2}
+def _connection(connection_class: type[Any], settings: dict[str, Any]) -> Any:
+    """A redis-py connection, in RESP2, that never repeats anything."""
+    settings = {k: v for k, v in settings.items() if k not in _NOT_FOR_RESP2}
     settings.update(_OURS, retry=Retry(NoBackoff(), 0))
-    return pool.connection_class(**settings)
+    return connection_class(**settings)
 
 
 class Invalidations:
     """Tells which keys with some prefixes were changed, deleted, evicted or expired.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, an aiecs_redis.Redis, a redis.asyncio.Redis or a RedisCluster.
         prefixes: no one of them begins with another one.
         on_keys: called with the names of changed keys, as str.
         on_flush: called when any key may have changed: the connection was lost, or all keys
             were deleted. Called before `connected` turns true again, too.
-        heartbeat: seconds between two tests of the connection; one that is silent for twice as
-            long is lost.
-
-    Attributes:
-        connected: whether changes are told of at the moment.
+        heartbeat: seconds between two tests of a connection; one that is silent for twice as
+            long is lost. So often a cluster is asked for its masters.
     """
 
     def __init__(
@@ -82,7 +83,27 @@ class Invalidations:
         self._heartbeat = heartbeat
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
-        self.connected = False
+        self._cluster: Any = None  # None: one server
+        self._listeners: dict[str, _Listener] = {}  # by the name of the node
+        self._complete = True  # no master is without one
+        self._trouble = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether every change is told of at the moment."""
+        listeners = self._listeners.values()
+        return self._complete and bool(listeners) and all(one.connected for one in listeners)
+
+    def cover(self, name: str) -> bool:
+        """Whether changes of this key are told of at the moment."""
+        if self._cluster is None:
+            return self.connected
+        try:
+            node = self._cluster.get_node_from_key(name)
+        except redis.exceptions.RedisError:  # nobody has its slot
+            return False
+        listener = self._listeners.get(node.name) if node is not None else None
+        return listener is not None and listener.connected
 
     def start(self) -> None:
         """Begin to listen, in the running loop; does nothing when it does already."""
@@ -102,11 +123,118 @@ class Invalidations:
         self._tried.clear()
 
     async def _run(self) -> None:
+        try:
+            while True:
+                try:
+                    redis_ = await underlying(self._client)
+                    break
+                except RuntimeError as exc:  # a RedisClient that is not initialized yet
+                    logger.info("Client tracking has no client: %s", exc)
+                    self._tried.set()
+                    await asyncio.sleep(_TROUBLE)
+            if is_cluster(redis_):
+                await self._follow(redis_)
+            else:
+                await self._listen_to("", self._to_the_server)
+                self._tried.set()
+                await self._listeners[""].ended()
+        finally:
+            await self._part(*self._listeners)
+
+    async def _to_the_server(self) -> Any:
+        pool = (await underlying(self._client)).connection_pool
+        return _connection(pool.connection_class, pool.connection_kwargs)
+
+    async def _listen_to(self, name: str, connect: Callable[[], Awaitable[Any]]) -> None:
+        listener = self._listeners[name] = _Listener(
+            connect,
+            self._prefixes,
+            on_keys=self._on_keys,
+            on_flush=self._on_flush,
+            on_lost=self._trouble.set,
+            heartbeat=self._heartbeat,
+        )
+        await listener.start()
+
+    async def _part(self, *names: str) -> None:
+        for name in names:
+            await self._listeners.pop(name).aclose()
+
+    async def _follow(self, cluster: Any) -> None:
+        """One listener for each master, whoever that is."""
+        self._cluster = cluster
+        pause, again = self._heartbeat, False
+        while True:
+            self._trouble.clear()
+            try:
+                found = await masters(cluster, anew=again)
+                again = True
+                self._complete = found.keys() <= self._listeners.keys()
+                await self._part(*(name for name in self._listeners if name not in found))
+                fresh = [name for name in found if name not in self._listeners]
+
+                def to(node: Any) -> Callable[[], Awaitable[Any]]:
+                    async def connect() -> Any:
+                        return _connection(*node_settings(node))
+
+                    return connect
+
+                await asyncio.gather(*(self._listen_to(name, to(found[name])) for name in fresh))
+                self._complete = True
+                pause = self._heartbeat
+            except (redis.exceptions.RedisError, OSError) as exc:
+                logger.info("The cluster does not tell who its masters are: %s", exc)
+                pause = _TROUBLE
+            self._tried.set()
+            if not await happens(self._trouble, pause if self.connected else _TROUBLE):
+                continue
+            await asyncio.sleep(_TROUBLE)
+
+
+class _Listener:
+    """The connection to one server."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Any]],
+        prefixes: Sequence[str],
+        *,
+        on_keys: Callable[[list[str]], None],
+        on_flush: Callable[[], None],
+        on_lost: Callable[[], None],
+        heartbeat: float,
+    ) -> None:
+        self._connect = connect
+        self._prefixes = prefixes
+        self._on_keys = on_keys
+        self._on_flush = on_flush
+        self._on_lost = on_lost
+        self._heartbeat = heartbeat
+        self._task: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
+        self.connected = False
+
+    async def start(self) -> None:
+        """Begin to listen; returns after the first attempt to connect."""
+        self._task = asyncio.ensure_future(supervised(self._run()))
+        await self._tried.wait()
+
+    async def ended(self) -> None:
+        """Wait until the server has refused tracking, which may be never."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        task, self._task = self._task, None
+        await stop(task)
+
+    async def _run(self) -> None:
         backoff = Backoff()
         while True:
             connection = None
             try:
-                connection = new_connection(await underlying(self._client))
+                connection = await self._connect()
                 await asyncio.wait_for(self._open(connection), 2 * self._heartbeat)
                 self._on_flush()
                 self.connected = True
@@ -129,6 +257,7 @@ class Invalidations:
                     self.connected = False
                     self._on_flush()
                 self._tried.set()
+                self._on_lost()
                 if connection is not None:
                     with contextlib.suppress(redis.exceptions.RedisError, OSError):
                         await connection.disconnect(nowait=True)

@@ -1,8 +1,8 @@
 """From whatever client a user hands over to the redis.asyncio.Redis that runs the commands.
 
-The toolkit (locks, caches, stores, events) takes a `RedisClient`, an `aiecs_redis.Redis` or a
-`redis.asyncio.Redis`, and asks for the one underneath at every use: a `RedisClient` has another
-one after `close()` and `initialize()`.
+The toolkit (locks, caches, stores, events) takes a `RedisClient`, or a `Redis` or `RedisCluster` of
+aiecs_redis or redis.asyncio, and asks for the one underneath at every use: a `RedisClient` has
+another one after `close()` and `initialize()`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def check_client(client: Any) -> Any:
         TypeError: neither `get_client()` nor `execute_command()` is there, or it is a
             synchronous client.
     """
-    if isinstance(client, redis.Redis):
+    if isinstance(client, (redis.Redis, redis.RedisCluster)):
         raise TypeError(
-            "this is redis-py's synchronous client: give a RedisClient, an aiecs_redis.Redis or"
-            " a redis.asyncio.Redis"
+            "this is redis-py's synchronous client: give a RedisClient, or a Redis or"
+            " RedisCluster of aiecs_redis or redis.asyncio"
         )
     if not (hasattr(client, "get_client") or hasattr(client, "execute_command")):
         raise TypeError(
-            f"{client!r} is no Redis client: give a RedisClient, an aiecs_redis.Redis or a"
-            " redis.asyncio.Redis"
+            f"{client!r} is no Redis client: give a RedisClient, or a Redis or RedisCluster of"
+            " aiecs_redis or redis.asyncio"
         )
     return client
 

@@ -44,7 +44,8 @@ class CacheManager:
     """A cache of one event loop.
 
     Args:
-        redis_client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        redis_client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or
+            redis.asyncio.
         prefix: of the keys in Redis. Redis tells of every change of a key that begins with it,
             so let no other data begin with it.
         ttl: seconds a value lives in Redis, unless a call says otherwise.
@@ -156,11 +157,9 @@ class CacheManager:
         self._local.flush()
         self._loop = loop
         # Changes of leases wake those who wait for another process to load a key.
-        leases = self._redis.leases + self.prefix
-        overlap = leases.startswith(self.prefix) or self.prefix.startswith(leases)
         self._invalidations = Invalidations(
             self._client,
-            [self.prefix] if overlap else [self.prefix, leases],
+            self._redis.prefixes,
             on_keys=self._changed,
             on_flush=self._flush,
             heartbeat=self._heartbeat,
@@ -169,12 +168,9 @@ class CacheManager:
         return self._invalidations
 
     def _changed(self, names: list[str]) -> None:
-        leases = self._redis.leases + self.prefix
         for name in names:
-            if name.startswith(leases):
-                key = name[len(leases) :]
-            else:
-                key = name[len(self.prefix) :]
+            key, is_value = self._redis.key(name)
+            if is_value:
                 self._drop(key)
                 self._stats.invalidations += 1
             for event in self._changes.get(key, ()):
@@ -319,7 +315,9 @@ class CacheManager:
         return cost > 0 and self._early_by(cost) >= left
 
     def _keep(self, token: Token, value: Any, left: float, cost: float) -> None:
-        if self.coherent:
+        if self._invalidations is not None and self._invalidations.cover(
+            self._redis.name(token.key)
+        ):
             self._local.keep(token, value, min(self.local_ttl, left - self._early_by(cost)))
 
     # --------------------------------------------------------------------- load

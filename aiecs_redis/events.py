@@ -23,15 +23,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Union
 
+import redis.exceptions
+
 from aiecs_redis import _event_flags as flags
 from aiecs_redis._event_flags import KeyspaceEventsError
+from aiecs_redis._nodes import is_cluster, masters, node_client
 from aiecs_redis._subscriber import Subscriber
-from aiecs_redis._tasks import stop
+from aiecs_redis._tasks import happens, stop, supervised
 from aiecs_redis._underlying import check_client, text, underlying
 
 __all__ = ["GapEvent", "KeyEvent", "KeyspaceEvents", "KeyspaceEventsError"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+_TROUBLE = 0.2  # seconds between questions who the masters are while something is wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +86,10 @@ class _Rule:
 
 
 class KeyspaceEvents:
-    """Listens to the keyspace events of one database.
+    """Listens to the keyspace events of one database, or of all masters of a cluster.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or redis.asyncio.
         db: the database; that of the client if it is None.
         configure: enable the events that are listened to (`notify-keyspace-events`), keeping
             what is enabled already. Where the server does not allow it, `start()` raises
@@ -92,7 +97,8 @@ class KeyspaceEvents:
             taken to be right.
         queue_size: events that wait for their handlers at most; beyond it they are dropped,
             which is a gap.
-        heartbeat: seconds of silence after which the connection is tested.
+        heartbeat: seconds of silence after which a connection is tested. So often a cluster is
+            asked for its masters, and at once when a connection is lost.
 
     Handlers run one after the other, in the order of the events, in a task of their own. What a
     handler raises is logged, and the next one runs.
@@ -117,7 +123,9 @@ class KeyspaceEvents:
         self._rules: list[_Rule] = []
         self._also: frozenset[str] = frozenset()  # subscribed without a handler
         self._gap_handlers: list[GapHandler] = []
-        self._subscriber: Subscriber | None = None
+        self._servers: dict[str, _Server] = {}  # by the name of the node
+        self._follower: asyncio.Task[None] | None = None
+        self._trouble = asyncio.Event()
         self._queue: asyncio.Queue[KeyEvent | GapEvent] | None = None
         self._dispatcher: asyncio.Task[None] | None = None
         self._overflowed = False
@@ -149,7 +157,7 @@ class KeyspaceEvents:
         """
         names = frozenset(event.split())
         flags.needed(names)  # raises for unknown ones
-        if self._subscriber is not None and not names <= self._names():
+        if self._queue is not None and not names <= self._names():
             raise RuntimeError(
                 f"{event!r}: this event is not subscribed; register its handler before start()"
             )
@@ -199,56 +207,67 @@ class KeyspaceEvents:
             ValueError: no handler was registered, and no event named.
             redis.exceptions.RedisError: the server cannot be reached.
         """
-        if self._subscriber is not None:
+        if self._queue is not None:
             return
         self._also = frozenset(name for several in events for name in several.split())
         names = self._names()
         if not names:
             raise ValueError("register a handler with on(), or name events: start('expired')")
-        wanted = flags.needed(names)
-        await self._enable(wanted)
         self._queue = asyncio.Queue()
         self._dispatcher = asyncio.ensure_future(self._dispatch(self._queue))
-        # A server that restarted may have forgotten its setting.
-        self._subscriber = Subscriber(
-            self._client,
-            on_gap=self._gap,
-            on_connected=lambda: self._enable(wanted),
-            heartbeat=self._heartbeat,
-        )
         try:
-            await self._subscribe(names)
+            redis_ = await underlying(self._client)
+            if is_cluster(redis_):
+                await self._join(await masters(redis_))
+                self._follower = asyncio.ensure_future(supervised(self._follow()))
+            else:
+                self._servers[""] = server = _Server(self, self._client, names)
+                await server.start(int(redis_.connection_pool.connection_kwargs.get("db") or 0))
         except BaseException:
             await self.aclose()
             raise
 
-    async def _subscribe(self, names: frozenset[str]) -> None:
-        assert self._subscriber is not None
-        db = await self._database()
+    async def _join(self, found: dict[str, Any]) -> bool:
+        """Listen to these nodes and no others; return whether anything was to be done."""
+        gone = [name for name in self._servers if name not in found]
+        fresh = [name for name in found if name not in self._servers]
+        for name in gone:
+            await self._servers.pop(name).aclose()
+        for name in fresh:
+            client = node_client(found[name])
+            self._servers[name] = _Server(self, client, self._names(), client.aclose)
+        try:
+            await asyncio.gather(*(self._servers[name].start(0) for name in fresh))
+        except BaseException:
+            for name in fresh:  # to be tried again
+                await self._servers.pop(name).aclose()
+            raise
+        return bool(gone or fresh)
 
-        def heard(channel: str, key: Any) -> None:
-            self._take(KeyEvent(channel.partition(":")[2], text(key), db))
-
-        for name in sorted(names):
-            await self._subscriber.subscribe(f"__keyevent@{db}__:{name}", heard)
-
-    async def _database(self) -> int:
-        if self._db is not None:
-            return self._db
-        pool = (await underlying(self._client)).connection_pool
-        return int(pool.connection_kwargs.get("db") or 0)
-
-    async def _enable(self, wanted: str) -> None:
-        if self._configure:
-            # A cluster will have this done on each of its masters.
-            await flags.enable(await underlying(self._client), wanted)
+    async def _follow(self) -> None:
+        """Find out when other nodes have become masters."""
+        pause = self._heartbeat
+        while True:
+            if await happens(self._trouble, pause):
+                await asyncio.sleep(_TROUBLE)
+            self._trouble.clear()
+            try:
+                found = await masters(await underlying(self._client), anew=True)
+                if await self._join(found):
+                    self._gap(f"the cluster's masters have changed: {', '.join(sorted(found))}")
+                pause = self._heartbeat
+            except (redis.exceptions.RedisError, OSError, RuntimeError) as exc:
+                logger.info("The masters of the cluster cannot be followed: %s", exc)
+                pause = _TROUBLE
 
     async def aclose(self) -> None:
         """Stop listening; handlers of events that wait are not called any more."""
-        subscriber, self._subscriber = self._subscriber, None
+        follower, self._follower = self._follower, None
+        await stop(follower)
+        servers, self._servers = self._servers, {}
         dispatcher, self._dispatcher = self._dispatcher, None
-        if subscriber is not None:
-            await subscriber.aclose()
+        for server in servers.values():
+            await server.aclose()
         await stop(dispatcher)
         self._queue = None
 
@@ -287,6 +306,50 @@ class KeyspaceEvents:
             if self._overflowed and queue.empty():  # no further event brought it to light
                 self._overflowed = False
                 self._gap(f"handlers are too slow: more than {self._queue_size} events waited")
+
+
+class _Server:
+    """The events of one server."""
+
+    def __init__(
+        self,
+        events: KeyspaceEvents,
+        client: Any,
+        names: frozenset[str],
+        close: Callable[[], Awaitable[Any]] | None = None,
+    ) -> None:
+        self._events = events
+        self._client = client
+        self._names = names
+        self._close = close
+        # A server that restarted may have forgotten its setting.
+        self._subscriber = Subscriber(
+            client,
+            on_gap=events._gap,
+            on_trouble=events._trouble.set,
+            on_connected=self._enable,
+            heartbeat=events._heartbeat,
+        )
+
+    async def start(self, db: int) -> None:
+        """Returns when its events are heard."""
+        db = db if self._events._db is None else self._events._db
+
+        def heard(channel: str, key: Any) -> None:
+            self._events._take(KeyEvent(channel.partition(":")[2], text(key), db))
+
+        await self._enable()
+        for name in sorted(self._names):
+            await self._subscriber.subscribe(f"__keyevent@{db}__:{name}", heard)
+
+    async def _enable(self) -> None:
+        if self._events._configure:
+            await flags.enable(await underlying(self._client), flags.needed(self._names))
+
+    async def aclose(self) -> None:
+        await self._subscriber.aclose()
+        if self._close is not None:
+            await self._close()
 
 
 async def _call(handler: Callable[[Any], Any], event: KeyEvent | GapEvent) -> None:

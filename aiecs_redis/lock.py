@@ -68,7 +68,8 @@ class DistributedLock:
     """A lock across processes and machines, one object for each holder.
 
     Args:
-        redis_client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        redis_client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or
+            redis.asyncio.
         lock_name: its key is `lock:{lock_name}`.
         timeout: seconds after which the lock is free again if its holder has died. While the
             holder lives it is renewed every third of that.

@@ -47,7 +47,8 @@ class SessionStore(HashStore[AnySession]):
     """A hash `session:{session_id}` for each session; it ends `ttl` seconds after its last use.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or
+            redis.asyncio.
         prefix: of the keys.
         ttl: seconds.
         record: `Session` or a dataclass made from it.

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiecs_redis._hash_store import HashStore, forward_expired, scan
+from aiecs_redis._nodes import is_cluster, of_each
 from aiecs_redis._records import REST
 from aiecs_redis._underlying import binary, check_client, text, underlying
 from aiecs_redis.serialization import JSON, Codec, Values
@@ -55,7 +56,8 @@ class TaskStatusStore(HashStore[Status]):
     """A hash `task:{task_id}` for each task, kept for 24 hours after the last write.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or
+            redis.asyncio.
         prefix: of the keys.
         ttl: seconds.
         record: `TaskStatus` or a dataclass made from it.
@@ -105,7 +107,8 @@ class TaskResultStore:
     """The result of each task as JSON in `result:{task_id}`, kept for an hour.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or
+            redis.asyncio.
         prefix: of the keys.
         ttl: seconds.
         codec: how results are written (`serialization`).
@@ -158,7 +161,7 @@ class TaskResultStore:
         """Every result with the id of its task, in no order, found with SCAN."""
         redis_ = await underlying(self._client)
         async for keys in scan(redis_, self.prefix, "string"):
-            for key, data in zip(keys, await binary(redis_, "MGET", *keys)):
+            for key, data in zip(keys, await _values(redis_, keys)):
                 if data is not None:
                     name = text(key)
                     value = self._values.codec.decode(data, name)
@@ -172,3 +175,11 @@ class TaskResultStore:
 
     def _typed(self, value: Any) -> Any:
         return self._type(**value) if self._type is not None else value
+
+
+async def _values(redis_: Any, keys: list[Any]) -> list[Any]:
+    """The strings of some keys, as bytes; a cluster is asked for each one."""
+    if is_cluster(redis_):
+        return await of_each(lambda key: binary(redis_, "GET", key), keys)
+    found: list[Any] = await binary(redis_, "MGET", *keys)
+    return found

@@ -280,7 +280,7 @@ async def test_a_loader_that_takes_longer_than_its_lease(make_client):
 
 
 async def test_a_process_that_died_while_loading_is_replaced(client, admin):
-    admin.set("aiecs:lease:cache:a", "someone dead", px=300)
+    admin.set("aiecs:lease:{cache:a}", "someone dead", px=300)
     async with CacheManager(client) as cache:
         assert await asyncio.wait_for(cache.get("a", loader=Loader()), 10) == "loaded"
 
@@ -444,7 +444,7 @@ async def test_damage(cache, admin, caplog):
     assert admin.get("cache:a").endswith('"new"')
     with pytest.raises(SerializationError, match="cache:b"):
         await cache.get("b", loader=Loader(object()))
-    assert not admin.exists("aiecs:lease:cache:b")
+    assert not admin.exists("aiecs:lease:{cache:b}")
 
 
 # --------------------------------------------------------------------- @cached

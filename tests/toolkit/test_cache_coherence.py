@@ -33,8 +33,9 @@ class Ledger:
             for key in KEYS:
                 self._told(key)
 
-        listener = cache._attach()
-        listener._on_keys, listener._on_flush = told, flushed
+        invalidations = cache._attach()
+        for one in (invalidations, *invalidations._listeners.values()):
+            one._on_keys, one._on_flush = told, flushed
 
     def _told(self, key):
         # There is one write of a key at a time, and the next one waits for this.

@@ -184,6 +184,33 @@ async def test_a_cut_connection_is_a_gap_and_then_events_come_again(
             assert heard[1].key == "after"
 
 
+async def test_our_own_subscription_tells_why_and_is_not_replaced(
+    make_client, proxy, admin, until, monkeypatch
+):
+    client = await make_client(proxy)
+    made, heard = [], []
+    pubsub = client.pubsub
+
+    def counted(**options):
+        made.append(pubsub(**options))
+        return made[-1]
+
+    monkeypatch.setattr(client, "pubsub", counted)
+    events = KeyspaceEvents(client)
+    events.on("set", heard.append)
+    events.on_gap(heard.append)
+    async with events:
+        before = len(made)
+        for _ in range(3):
+            heard.clear()
+            proxy.cut()
+            await until(lambda: heard)
+            assert heard[0].reason.startswith("the connection was lost: ")
+            admin.set("after", 1)
+            await until(lambda: len(heard) == 2)
+        assert len(made) == before
+
+
 async def test_a_server_that_restarts_has_its_setting_again(start_server, make_client, until):
     server = start_server()
     client = await make_client(server)
