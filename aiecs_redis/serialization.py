@@ -341,7 +341,7 @@ class Values:
     """A client whose values are Python objects.
 
     Args:
-        client: a RedisClient, an aiecs_redis.Redis or a redis.asyncio.Redis.
+        client: a RedisClient, or a Redis or RedisCluster of aiecs_redis or redis.asyncio.
         codec: how values are written, unless a call says otherwise.
 
     Errors of Redis pass through (`redis.exceptions.RedisError`), errors of values are
