@@ -6,8 +6,8 @@ SETUP := tools/setup.sh
 C_FILES := $(wildcard csrc/*.[ch])
 ARGS ?=
 
-.PHONY: help dev build debug asan test test-long test-redis-versions leaks reliability fuzz soak \
-	libraries compat compat-fast lint fmt type bench demo coverage sdist wheel package clean
+.PHONY: help dev build debug asan test test-long test-all test-redis-versions bare leaks reliability fuzz soak \
+	libraries compat compat-fast lint fmt type docs bench demo coverage sdist wheel package clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,13 @@ test: ## Set up, then run the test suite
 test-long: ## The test suite with the tests that take minutes
 	@$(SETUP) test
 	$(PYTEST) -m '' $(ARGS)
+
+test-all: ## The test suite on every Python that is here (ARGS='--server valkey-server tests/core')
+	@$(SETUP) test
+	$(PY) tools/test_all.py $(ARGS)
+
+bare: ## make demo and make test on a bare Debian, as root and as a user (ARGS=trixie)
+	tools/bare_debian.sh $(ARGS)
 
 leaks: ## Only the tests that look for leaked references, descriptors and memory
 	@$(SETUP) test
@@ -102,6 +109,10 @@ fmt: ## Format Python and C
 type: ## mypy --strict and pyright on package and sample programs; the stubs against redis-py
 	@$(SETUP) test dev
 	$(PYTEST) -m '' tests/test_typing.py tests/test_type_signatures.py tests/test_reply_types.py $(ARGS)
+
+docs: ## The documentation site, into build/site; warnings are errors
+	@$(SETUP) docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean $(ARGS)
 
 bench: ## Benchmarks against other clients
 	@$(SETUP) test bench

@@ -54,7 +54,9 @@ class Gap:
 class PubSub(PubSubMethods, BasePubSub):
     """redis.asyncio's PubSub, and what it has no word for.
 
-    Args (besides redis-py's):
+    It takes redis-py's arguments, and three of its own.
+
+    Args:
         on_gap: called with a `Gap`, and awaited if it returns an awaitable, when messages may
             have been missed: after the connection was lost and everything is subscribed to anew,
             and after an overflow.

@@ -346,8 +346,8 @@ class RedisClient:
         Call forms: `hset(name, mapping)`, `hset(name, mapping=mapping)`,
         `hset(name, key, value)`, `hset(name, key=key, value=value)`.
 
-        Raises (when awaited):
-            ValueError: neither a mapping nor a key and a value.
+        Raises:
+            ValueError: (these when awaited) neither a mapping nor a key and a value.
             redis.exceptions.DataError: the mapping is empty.
             redis.exceptions.RedisError: as redis-py.
         """

@@ -7,14 +7,14 @@ that is started for them. A server that is not theirs keeps what is in it: they 
 
 import asyncio
 import os
-import shutil
+import signal
 
 import pytest
 import pytest_asyncio
 
 from aiecs_redis import settings
 from aiecs_redis.redis_client import RedisClient
-from aiecs_redis.testing import RedisServer, server_from_environment
+from aiecs_redis.testing import RedisServer, find_server, server_from_environment
 
 try:
     import uvloop
@@ -31,6 +31,9 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts its background jobs so, and programs that tests interrupt inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "both_loops: runs on asyncio's loop and on uvloop")
     # Its successor, a hook, needs a pytest-asyncio that does not run on Python 3.9.
     config.addinivalue_line("filterwarnings", "ignore:Overriding the .event_loop_policy. fixture")
@@ -106,7 +109,7 @@ def environment(no_environment, server):
 @pytest.fixture
 def start_server():
     """`start_server(requirepass="x")`: a RedisServer with options of its own, for one test."""
-    if shutil.which("redis-server") is None and os.environ.get("REDIS_HOST"):
+    if find_server() is None and os.environ.get("REDIS_HOST"):
         pytest.skip("needs redis-server to start servers of its own")
     started = []
 

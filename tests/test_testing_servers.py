@@ -16,10 +16,16 @@ import pytest
 import redis
 
 from aiecs_redis import testing
-from aiecs_redis.testing import ExternalServer, FaultProxy, RedisServer, ServerError
+from aiecs_redis.testing import (
+    ExternalServer,
+    FaultProxy,
+    RedisServer,
+    ServerError,
+    find_server,
+)
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="needs redis-server to start servers of its own"
+    find_server() is None, reason="needs redis-server to start servers of its own"
 )
 
 
@@ -234,6 +240,19 @@ def test_signals_to_a_server_that_does_not_run_are_an_error(act):
 def test_a_missing_program_is_named_with_its_package(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ServerError, match="apt-get install redis-server"):
+        RedisServer().start()
+
+
+def test_the_environment_names_the_program(monkeypatch, tmp_path):
+    plain = find_server()
+    for name in ("mine-server", "mine-cli"):
+        (tmp_path / name).symlink_to(plain if name == "mine-server" else shutil.which("redis-cli"))
+    monkeypatch.setenv("AIECS_REDIS_SERVER", str(tmp_path / "mine-server"))
+    assert find_server() == str(tmp_path / "mine-server")
+    with RedisServer() as server:
+        assert server.cli("INFO", "server").count(f"executable:{tmp_path}/mine-server") == 1
+    monkeypatch.setenv("AIECS_REDIS_SERVER", "no-such-server")
+    with pytest.raises(ServerError, match="AIECS_REDIS_SERVER=no-such-server"):
         RedisServer().start()
 
 

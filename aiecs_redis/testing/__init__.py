@@ -15,8 +15,10 @@ Sentinels come with what tests of faults need: moved slots, failovers, killed an
 nodes, and waiting until everybody agrees. `FaultProxy` stands between a client and a server:
 latency, bytes in small pieces, stalls and cuts.
 
-Needs the programs redis-server and redis-cli (Debian packages redis-server, redis-tools), and
-openssl for TLS. Everything here is synchronous, and may be used with an event loop running.
+Needs the programs redis-server and redis-cli (Debian packages redis-server, redis-tools) or those
+of Valkey, and openssl for TLS. AIECS_REDIS_SERVER names another server program, by path or by
+name; its redis-cli is looked for beside it. Everything here is synchronous, and may be used with
+an event loop running.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from aiecs_redis.testing._server import (
     ExternalServer,
     RedisServer,
     Server,
+    find_server,
     free_port,
     redis_version,
     server_from_environment,
@@ -47,6 +50,7 @@ __all__ = [
     "Server",
     "ServerError",
     "SlotMove",
+    "find_server",
     "free_port",
     "redis_version",
     "server_from_environment",

@@ -200,7 +200,7 @@ class ClusterServers:
         node_timeout: seconds of silence after which a node counts as failed
             (cluster-node-timeout).
         config: further lines of every node's redis.conf, as of `RedisServer`.
-        executable: path of the program; redis-server on the PATH when it is None.
+        executable: path of the program; what `find_server()` finds when it is None.
 
     Attributes:
         nodes: the `ClusterNode`s, first those which began as masters.

@@ -96,7 +96,7 @@ class SentinelServers:
         down_after: seconds of silence after which they do.
         failover_timeout: seconds for a failover (failover-timeout of Sentinel).
         config: further lines of redis.conf of the master and the replicas.
-        executable: path of the program; redis-server on the PATH when it is None.
+        executable: path of the program; what `find_server()` finds when it is None.
 
     Attributes:
         servers: master and replicas, first the one which began as master.

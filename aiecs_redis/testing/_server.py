@@ -32,6 +32,7 @@ __all__ = [
     "ExternalServer",
     "RedisServer",
     "Server",
+    "find_server",
     "free_port",
     "redis_version",
     "server_from_environment",
@@ -67,22 +68,54 @@ def free_local_port(and_above: int = 0) -> int:
     raise ServerError("no free port between 11000 and 22000")
 
 
-@functools.cache
+def find_server() -> str | None:
+    """Return the path of the server program that `RedisServer` starts; None if there is none.
+
+    It is the one in AIECS_REDIS_SERVER, else redis-server, else valkey-server on the PATH.
+
+    Raises:
+        ServerError: AIECS_REDIS_SERVER names no program.
+    """
+    named = os.environ.get("AIECS_REDIS_SERVER")
+    if not named:
+        return shutil.which("redis-server") or shutil.which("valkey-server")
+    found = shutil.which(named)
+    if found is None:
+        raise ServerError(f"AIECS_REDIS_SERVER={named} is no program: give a path, or a name")
+    return found
+
+
+def _server() -> str:
+    return find_server() or program("redis-server", "redis-server")
+
+
 def redis_version(executable: str | None = None) -> tuple[int, ...]:
-    """Return the version of redis-server, such as (7, 0, 15).
+    """Return the version of a server program, such as (7, 0, 15).
 
     Args:
-        executable: path of the program; redis-server on the PATH when it is None.
+        executable: its path; what `find_server()` finds when it is None.
 
     Raises:
         ServerError: it is not installed, or says nothing that looks like a version.
     """
-    command = [executable or program("redis-server", "redis-server"), "--version"]
+    return _version(executable or _server())
+
+
+@functools.cache
+def _version(executable: str) -> tuple[int, ...]:
+    command = [executable, "--version"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
     found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", said)
     if found is None:
-        raise ServerError(f"{command[0]} --version says {said.strip()!r}")
+        raise ServerError(f"{executable} --version says {said.strip()!r}")
     return tuple(map(int, found.groups()))
+
+
+def _command_line() -> str:
+    """The program for commands, of the server's own kind if it is there."""
+    server = find_server() or "redis-server"
+    beside = server[: -len("-server")] + "-cli" if server.endswith("-server") else "redis-cli"
+    return shutil.which(beside) or shutil.which("valkey-cli") or program("redis-cli", "redis-tools")
 
 
 # -------------------------------------------------------------------- a server
@@ -133,7 +166,7 @@ class Server:
             ServerError: redis-cli is missing, or the server answered with an error.
         """
         known = self.kwargs
-        command = [program("redis-cli", "redis-tools"), "-e", "-n", str(known.get("db", 0))]
+        command = [_command_line(), "-e", "-n", str(known.get("db", 0))]
         if "unix_socket_path" in known:
             command += ["-s", known["unix_socket_path"]]
         else:
@@ -201,7 +234,7 @@ class RedisServer(Server):
         appendonly: keep the data over `restart()` (appendfsync always).
         config: further lines of redis.conf; a list gives the line several times.
         port: TCP port; a free one when it is None.
-        executable: path of the program; redis-server on the PATH when it is None.
+        executable: path of the program; what `find_server()` finds when it is None.
         certificates: with `tls`, those to use instead of new ones.
 
     Attributes:
@@ -291,7 +324,7 @@ class RedisServer(Server):
         """
         if self.pid is not None:
             return self
-        executable = self._executable or program("redis-server", "redis-server")
+        executable = self._executable or _server()
         if self.folder is None:
             self.folder = self._make_folder()
         if self.tls and self.certificates is None:

@@ -6,7 +6,6 @@ native client, so that a test which misjudges redis-py fails as loudly as a core
 
 import asyncio
 import gc
-import shutil
 import sys
 
 import pytest
@@ -14,7 +13,7 @@ import redis
 import redis.asyncio
 
 import aiecs_redis
-from aiecs_redis.testing import RedisServer
+from aiecs_redis.testing import RedisServer, find_server
 
 try:
     import uvloop
@@ -35,7 +34,7 @@ HANG = 20.0  # seconds after which a test counts as hung
 @pytest.fixture(scope="session")
 def core_server():
     """A server of our own, whatever REDIS_HOST says: the tests pause it and kill connections."""
-    if shutil.which("redis-server") is None:
+    if find_server() is None:
         pytest.skip("needs redis-server")
     with RedisServer(config={"enable-debug-command": "yes"}) as server:
         yield server

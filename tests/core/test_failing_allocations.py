@@ -14,7 +14,7 @@ import sysconfig
 import pytest
 
 import aiecs_redis
-from aiecs_redis.testing import RedisServer
+from aiecs_redis.testing import RedisServer, find_server
 
 pytestmark = [
     pytest.mark.leaks,
@@ -84,7 +84,7 @@ def test_every_allocation_fails(preload, native, port, admin, scenario, burst):
 
 @pytest.fixture(scope="module")
 def tls_server():
-    if shutil.which("redis-server") is None or shutil.which("openssl") is None:
+    if find_server() is None or shutil.which("openssl") is None:
         pytest.skip("needs redis-server and openssl")
     with RedisServer(tls=True) as server:
         yield server

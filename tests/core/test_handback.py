@@ -221,9 +221,7 @@ WAITERS = {
     "future": lambda command: asyncio.ensure_future(command),
     "member of a gather": lambda command: asyncio.gather(command, asyncio.sleep(60)),
     "gather": lambda command: asyncio.gather(command),
-    "Python task": lambda command: PythonTask(
-        awaiting(command), loop=asyncio.get_running_loop()
-    ),
+    "Python task": lambda command: PythonTask(awaiting(command), loop=asyncio.get_running_loop()),
     "Python task of the command": lambda command: PythonTask(
         command, loop=asyncio.get_running_loop()
     ),
@@ -245,9 +243,7 @@ async def test_between_the_reply_and_the_waiter_nothing_is_lost(
         outer = WAITERS[waiter](WAITS[name](client))
         if "gather" in waiter:  # what its members have told their callbacks has been handed out
             member = outer._children[0]
-            member.add_done_callback(
-                lambda m, seen=seen: m.cancelled() or seen.append(m.result())
-            )
+            member.add_done_callback(lambda m, seen=seen: m.cancelled() or seen.append(m.result()))
         await blocked(1)
         admin.rpush("q", "item")
         admin.zadd("z", {"item": 1})

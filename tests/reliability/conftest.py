@@ -4,7 +4,6 @@ With AIECS_REDIS_FIGURES=FILE, what was measured is written into the table of th
 """
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import redis.asyncio
 from harness.figures import OURS, REDIS_PY, Figures
 
 import aiecs_redis
+from aiecs_redis.testing import find_server
 
 FIGURES = Figures()
 
@@ -24,7 +24,7 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture(autouse=True)
 def needs_server():
-    if shutil.which("redis-server") is None:
+    if find_server() is None:
         pytest.skip("needs redis-server")
 
 

@@ -1,7 +1,6 @@
 """Fixtures of the toolkit's tests: a real server, a proxy before it, and each kind of client."""
 
 import asyncio
-import shutil
 
 import pytest
 import pytest_asyncio
@@ -10,13 +9,13 @@ import redis.asyncio
 
 import aiecs_redis
 from aiecs_redis import RedisClient
-from aiecs_redis.testing import FaultProxy, RedisServer
+from aiecs_redis.testing import FaultProxy, RedisServer, find_server
 
 
 @pytest.fixture(scope="session")
 def toolkit_server():
     """A server of our own, whatever REDIS_HOST says: its settings and connections are changed."""
-    if shutil.which("redis-server") is None:
+    if find_server() is None:
         pytest.skip("needs redis-server")
     with RedisServer() as server:
         yield server

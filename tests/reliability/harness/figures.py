@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
 import redis
+
+from aiecs_redis.testing import find_server
 
 BEGIN = "<!-- measured: begin (written by `make reliability`) -->"
 END = "<!-- measured: end -->"
@@ -65,7 +66,7 @@ class Figures:
 
 
 def _machine() -> str:
-    program = shutil.which("redis-server") or "redis-server"
+    program = find_server() or "redis-server"
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     server = version.split("v=")[1].split()[0] if "v=" in version else "?"
     return (

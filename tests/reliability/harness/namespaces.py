@@ -14,6 +14,8 @@ from types import TracebackType
 
 import redis
 
+from aiecs_redis.testing import find_server
+
 
 def available() -> bool:
     """Whether namespaces can be made here."""
@@ -47,7 +49,7 @@ class FarServer:
             self._ip("link", "set", self._card, "up")
             self._ip("-n", self.name, "addr", "add", f"{self.host}/30", "dev", self._far_card)
             self._ip("-n", self.name, "link", "set", self._far_card, "up")
-            command = ["ip", "netns", "exec", self.name, "redis-server", "--bind", self.host]
+            command = ["ip", "netns", "exec", self.name, find_server(), "--bind", self.host]
             command += ["--protected-mode", "no", "--save", "", "--port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             self._wait()
