@@ -84,6 +84,22 @@ def test_the_table_of_layers_is_complete():
     assert {path.stem for path in SOURCES} == listed
 
 
+PACKAGE = ROOT / "aiecs_redis"
+MODULES = [
+    path.relative_to(PACKAGE).as_posix()
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name != "__init__.py"
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_python_file_is_in_the_architecture(module):
+    """By its name, in one of the tables; a table row of a folder may leave the folder out."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    name = re.escape(module.rpartition("/")[2][: -len(".py")])
+    assert re.search(rf"`(\w+/)?{name}(\.py)?`", text), f"ARCHITECTURE.md does not tell of {module}"
+
+
 def test_includes_point_strictly_down():
     level = {}
     for number, (units, sources) in enumerate(layers()):

@@ -15,7 +15,7 @@ tests="$*"
 folder=$PWD/build/bare
 base=$folder/$suite
 copy=$folder/$suite-run
-project=/home/tester/aiecs-redis
+project=/srv/aiecs-redis
 
 say() { printf 'bare: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
@@ -48,6 +48,7 @@ inside() {
 fresh() {
     rm -rf --one-file-system "$copy"
     cp -a "$base" "$copy"
+    mkdir -p "$copy${project%/*}"
     git clone --quiet --no-hardlinks . "$copy$project"
     chroot "$copy" chown -R "$1:" "$project"
 }

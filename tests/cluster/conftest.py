@@ -1,16 +1,15 @@
 """Fixtures of the cluster tests: real clusters, shared by the tests of a session where possible."""
 
 import contextlib
-import shutil
 
 import pytest
 
-from aiecs_redis.testing import ClusterServers
+from aiecs_redis.testing import ClusterServers, find_server
 
 
 @pytest.fixture(autouse=True, scope="session")
 def needs_server():
-    if shutil.which("redis-server") is None:
+    if find_server() is None:
         pytest.skip("needs redis-server")
 
 

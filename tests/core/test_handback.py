@@ -261,7 +261,7 @@ async def test_between_the_reply_and_the_waiter_nothing_is_lost(
 
 
 async def test_what_was_answered_and_not_told_is_still_pending(client, admin, blocked):
-    """Nobody has asked: a future without callbacks can be cancelled as if the reply had come later."""
+    """Nobody has asked: without callbacks it can be cancelled as if the reply had come later."""
     future = asyncio.ensure_future(client.blpop("q", 0))
     await blocked(1)
     admin.rpush("q", "item")
