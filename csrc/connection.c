@@ -8,6 +8,9 @@
 /* Commands after which a drain writes before its end, so that the server works while we go on; then
  * after twice as many, and so on, so that a long drain makes few writes. */
 #define FLUSH_AT 24
+/* Bytes written at once, if there are as many; what is left goes when libev says so. */
+#define WRITE_MAX (1024 * 1024)
+#define WRITE_MIN (128 * 1024)
 
 static void flush_flushable(ar_flushable *flushable);
 
@@ -165,7 +168,16 @@ ar_conn_lose_io(ar_conn *conn)
 static int
 wants_write_event(const ar_conn *conn)
 {
-    return conn->out.head != NULL && (conn->session == NULL || SSL_want_write(conn->session));
+    return conn->out.head != NULL && (conn->session == NULL || !SSL_want_read(conn->session));
+}
+
+static size_t
+write_limit(const ArCore *core)
+{
+    if (core->bulk_left <= WRITE_MIN) {
+        return WRITE_MIN;
+    }
+    return core->bulk_left < WRITE_MAX ? (size_t)core->bulk_left : WRITE_MAX;
 }
 
 void
@@ -175,10 +187,12 @@ ar_conn_flush(ar_conn *conn)
         conn->core->ev == NULL) {
         return;
     }
-    if (ar_io_write(conn->context, &conn->out) < 0) {
+    uint64_t before = conn->out.written;
+    if (ar_io_write(conn->context, &conn->out, write_limit(conn->core)) < 0) {
         ar_conn_lose_io(conn);
         return;
     }
+    conn->core->bulk_left -= (Py_ssize_t)(conn->out.written - before);
     int wants = wants_write_event(conn);
     if (wants != ar_libev_io_active(&conn->write_watcher)) {
         if (wants) {

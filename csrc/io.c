@@ -25,16 +25,17 @@ set_io_error(redisContext *context)
 }
 
 static int
-write_plain(redisContext *context, ar_outq *queue)
+write_plain(redisContext *context, ar_outq *queue, size_t limit)
 {
-    while (queue->head != NULL) {
+    while (queue->head != NULL && limit > 0) {
         struct iovec pieces[CHUNKS_PER_WRITE];
         size_t total = 0;
         int count = 0;
-        for (ar_chunk *chunk = queue->head; chunk != NULL && count < CHUNKS_PER_WRITE;
-             chunk = chunk->next) {
+        for (ar_chunk *chunk = queue->head;
+             chunk != NULL && count < CHUNKS_PER_WRITE && total < limit; chunk = chunk->next) {
+            size_t length = chunk->length - chunk->offset;
             pieces[count].iov_base = (void *)(chunk->data + chunk->offset);
-            pieces[count].iov_len = chunk->length - chunk->offset;
+            pieces[count].iov_len = length < limit - total ? length : limit - total;
             total += pieces[count++].iov_len;
         }
         struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
@@ -49,6 +50,7 @@ write_plain(redisContext *context, ar_outq *queue)
         if ((size_t)written < total) {
             return 0;
         }
+        limit -= total;
     }
     return 0;
 }
@@ -73,9 +75,10 @@ fill_tls_piece(redisContext *context, const ar_outq *queue)
 }
 
 static int
-write_tls(redisContext *context, ar_outq *queue)
+write_tls(redisContext *context, ar_outq *queue, size_t limit)
 {
-    while (queue->head != NULL) {
+    /* What OpenSSL has begun to take must be offered again: a piece is never cut short by the limit. */
+    for (size_t done = 0; queue->head != NULL && done < limit;) {
         if (sdslen(context->obuf) == 0 && fill_tls_piece(context, queue) < 0) {
             return -1;
         }
@@ -88,6 +91,7 @@ write_tls(redisContext *context, ar_outq *queue)
             return 0;
         }
         ar_outq_consume(queue, (size_t)written);
+        done += (size_t)written;
         if ((size_t)written < length) {
             sdsrange(context->obuf, written, -1);
         } else {
@@ -98,9 +102,10 @@ write_tls(redisContext *context, ar_outq *queue)
 }
 
 int
-ar_io_write(redisContext *context, ar_outq *queue)
+ar_io_write(redisContext *context, ar_outq *queue, size_t limit)
 {
-    return ar_io_is_tls(context) ? write_tls(context, queue) : write_plain(context, queue);
+    return ar_io_is_tls(context) ? write_tls(context, queue, limit)
+                                 : write_plain(context, queue, limit);
 }
 
 ssize_t

@@ -6,8 +6,8 @@
 
 #include "hiredis.h"
 
-/* Writes what the socket takes. Returns 0, or -1 with the context's err set. */
-int ar_io_write(redisContext *context, ar_outq *queue);
+/* Writes what the socket takes, no more than about `limit` bytes. Returns 0, or -1 with the context's err set. */
+int ar_io_write(redisContext *context, ar_outq *queue, size_t limit);
 
 /* Reads up to `size` bytes: > 0, 0 when there is nothing now, -1 with the context's err set. */
 static inline ssize_t

@@ -308,6 +308,7 @@ drain(ArCore *core, int woken_by_asyncio)
     }
     Py_INCREF(core);
     core->drain_thread = PyThreadState_Get();
+    core->bulk_left = AR_BULK_PER_TURN;
     if (!woken_by_asyncio || !read_only_connection(core)) {
         core->watchers_changed = 0;
         ev_run(core->ev, EVRUN_NOWAIT);
@@ -408,6 +409,7 @@ core_turn(ArCore *core, PyObject *Py_UNUSED(ignored))
 {
     Py_INCREF(core);
     core->turn_scheduled = 0;
+    core->bulk_left = AR_BULK_PER_TURN;
     run_jobs(core);
     ar_core_flush_dirty(core);
     PyObject *result = take_interrupt(core);

@@ -29,6 +29,10 @@ enum {
 
 #define AR_READ_BUFFER (64 * 1024)
 
+/* Bytes read and written in one drain or turn, by all connections: beyond it each goes on by small pieces,
+ * so that asyncio has its turn within milliseconds whatever is on its way. */
+#define AR_BULK_PER_TURN ((Py_ssize_t)2 * 1024 * 1024)
+
 typedef struct ArCore {
     PyObject_HEAD
     ar_state *state;
@@ -49,11 +53,12 @@ typedef struct ArCore {
     int connections;             /* that live */
     int waker[2];                /* wakes the loop when call_soon() has no memory */
     ev_io waker_watcher;
-    ev_io *reader;     /* of the connection opened last, if it still lives */
-    int reader_drains; /* in a row that asked nobody but it */
-    int read_anything; /* set whenever a connection has read */
-    int turn_owed;     /* a turn was due, and asyncio had no memory for it */
-    int delivering;    /* a reply is being handed to its waiter: AR_DELIVER_... */
+    ev_io *reader;        /* of the connection opened last, if it still lives */
+    int reader_drains;    /* in a row that asked nobody but it */
+    int read_anything;    /* set whenever a connection has read */
+    Py_ssize_t bulk_left; /* bytes that may still be read and written in this drain or turn */
+    int turn_owed;        /* a turn was due, and asyncio had no memory for it */
+    int delivering;       /* a reply is being handed to its waiter: AR_DELIVER_... */
     int turn_scheduled;
     int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
     unsigned generation;  /* of the process: differs after fork() */

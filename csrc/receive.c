@@ -337,19 +337,22 @@ read_and_process(ar_conn *conn)
         }
         conn->silent_since = ar_monotonic();
         conn->core->read_anything = 1;
+        conn->core->bulk_left -= count;
+        int enough =
+            rounds >= (tls ? READS_PER_DRAIN * 4 : READS_PER_DRAIN) || conn->core->bulk_left <= 0;
         if (!process(conn, conn->core->read_buffer, length)) {
             return;
         }
         if (tls) {
             /* OpenSSL may hold more than the socket shows, the rest of a record behind the end of a large
              * string above all: read until it has nothing left. */
-            if (rounds >= READS_PER_DRAIN * 4 && SSL_pending(conn->session) == 0) {
+            if (enough && SSL_pending(conn->session) == 0) {
                 if (conn->calls->bytes == NULL) {
                     keep_for_later(conn, NULL, 0);
                 }
                 return;
             }
-        } else if ((size_t)count < asked || rounds >= READS_PER_DRAIN) {
+        } else if ((size_t)count < asked || enough) {
             return;
         }
     }
