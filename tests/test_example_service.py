@@ -18,7 +18,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from aiecs_redis.testing import RedisServer, free_port
@@ -136,7 +136,28 @@ def test_cache(services):
     assert second.call("PUT", "/users/bob", {"name": "Robert"})[0] == 200
     first.call("PUT", "/users/bob", {"name": "Robert"})  # each process has a database of its own
     assert first.call("GET", "/users/bob")[1]["name"] == "Robert"
-    assert first.call("GET", "/users/nobody")[0] == 404
+
+
+def test_a_cached_user_that_is_changed_elsewhere(services):
+    """The process that has it in its memory is told."""
+    first, second = services
+    second.call("PUT", "/users/ann", {"name": "Anna"})
+    first.call("PUT", "/users/ann", {"name": "Ann"})
+    for _ in range(3):
+        assert first.call("GET", "/users/ann")[1]["name"] == "Ann"
+    queries = first.call("GET", "/users/ann")[1]["queries"]
+    second.call("PUT", "/users/ann", {"name": "Anna"})
+    end = time.monotonic() + 20
+    while first.call("GET", "/users/ann")[1]["queries"] == queries:
+        assert time.monotonic() < end, "it was not told"
+    second.call("PUT", "/users/ann", {"name": "Ann"})
+
+
+def test_that_there_is_no_such_user_is_remembered(services):
+    assert services[0].call("GET", "/users/nobody")[0] == 404
+    before = services[0].call("GET", "/users/ann")[1]["queries"]
+    assert services[0].call("GET", "/users/nobody")[0] == 404
+    assert services[0].call("GET", "/users/ann")[1]["queries"] == before
 
 
 def test_tasks_and_events(services):
@@ -156,7 +177,8 @@ def test_tasks_and_events(services):
     assert {event["task_id"] for event in events} == {started["task_id"]}
     assert [event["progress"] for event in events] == [0, 20, 40, 60, 80, 100, 100]
     status, found = second.call("GET", f"/tasks/{started['task_id']}", token=token)
-    assert (found["status"], found["progress"], found["name"]) == ("completed", "100", "report")
+    assert (found["status"], found["progress"], found["name"]) == ("completed", 100, "report")
+    assert found["result"] == {"name": "report", "steps": 5}
     assert second.call("GET", f"/tasks/{started['task_id']}", token=other)[0] == 404
     assert second.call("POST", "/tasks", {"name": "again"}, token)[0] == 202
 
@@ -164,6 +186,23 @@ def test_tasks_and_events(services):
 def test_events_need_a_session(services):
     with pytest.raises(InvalidStatus):
         services[0].events("wrong").recv(timeout=20)
+
+
+@pytest.mark.parametrize("how", ["logout", "time"])
+def test_events_end_with_the_session(services, redis_here, how):
+    """Although another process ended it, or none."""
+    first, second = services
+    token = first.login("ann")
+    with second.events(token) as socket:
+        if how == "logout":
+            first.call("POST", "/logout", token=token)
+        else:
+            with redis_here.connect() as admin:
+                admin.pexpire(f"session:{token}", 10)
+        with pytest.raises(ConnectionClosed):
+            while True:
+                socket.recv(timeout=20)  # of a task that was started before
+        assert socket.close_code == 4401
 
 
 def test_health_and_metrics(services):
@@ -175,6 +214,19 @@ def test_health_and_metrics(services):
     assert 'aiecs_redis_commands_total{client="service",command="PIPELINE",outcome="ok"}' in text
 
 
+def test_a_cut_subscription_is_a_gap(services, redis_here):
+    first = services[0]
+    with first.events(first.login("bob")) as socket:
+        with redis_here.connect() as admin:
+            assert admin.client_kill_filter(_type="pubsub") >= 2
+        assert json.loads(socket.recv(timeout=60)) == {"status": "gap"}
+        token = first.login("bob")
+        assert first.call("POST", "/tasks", {"name": "report"}, token)[0] == 202
+        while (status := json.loads(socket.recv(timeout=20))["status"]) == "gap":
+            pass  # the subscription may have come back after the session
+        assert status == "running"
+
+
 def test_redis_goes_and_comes_back(services, redis_here):
     first = services[0]
     with first.events(first.login("bob")) as socket:
@@ -182,8 +234,17 @@ def test_redis_goes_and_comes_back(services, redis_here):
         assert first.call("GET", "/health/readyz")[0] == 503
         assert first.call("GET", "/health/livez")[0] == 200
         redis_here.start()
-        assert json.loads(socket.recv(timeout=60)) == {"status": "gap"}
-        token = first.login("bob")
-        assert first.call("GET", "/me", token=token)[0] == 200
-        assert first.call("POST", "/tasks", {"name": "report"}, token)[0] == 202
-        assert json.loads(socket.recv(timeout=20))["status"] == "running"
+        with pytest.raises(ConnectionClosed):  # it came back without its data
+            while True:
+                assert json.loads(socket.recv(timeout=60)) == {"status": "gap"}
+        assert socket.close_code == 4401
+    token = first.login("bob")
+    assert first.call("GET", "/me", token=token)[0] == 200
+    with first.events(token) as socket:
+        end = time.monotonic() + 20
+        status = "gap"  # its subscription may come back a little later
+        while status == "gap" and time.monotonic() < end:
+            first.call("POST", "/tasks", {"name": "report"}, token)
+            with contextlib.suppress(TimeoutError):
+                status = json.loads(socket.recv(timeout=0.5))["status"]
+        assert status == "running"

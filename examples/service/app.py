@@ -6,8 +6,9 @@ POST   /logout
 GET    /users/{user_id}  from the cache, else from the database
 PUT    /users/{user_id}  changes the database, and forgets the cached one
 POST   /tasks            {"name": "report"}; 409 while another one of yours is running
-GET    /tasks/{task_id}
-WS     /events?token=    progress of your tasks, whichever process runs them
+GET    /tasks/{task_id}  how far it is; with its result in the end
+WS     /events?token=    progress of your tasks, whichever process runs them; closed with 4401 when
+                         the session ends
 GET    /health/readyz, /health/livez, /health/metrics
 """
 
@@ -17,7 +18,7 @@ import asyncio
 import contextlib
 import importlib.util
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, WebSocket
@@ -30,9 +31,13 @@ from aiecs_redis import (
     get_redis_client,
     initialize_redis_client,
 )
+from aiecs_redis.cache import CacheManager
 from aiecs_redis.health import health_app
+from aiecs_redis.sessions import Session, SessionStore
+from examples.service.events import EventBus, SessionWatch
 from examples.service.jobs import Busy, Jobs
-from examples.service.stores import CacheManager, EventBus, Session, SessionStore
+
+SESSION_ENDED = 4401  # close code
 
 
 class Database:
@@ -53,7 +58,8 @@ class Parts:
     """What the service is made of, while it runs."""
 
     client: RedisClient
-    sessions: SessionStore
+    sessions: SessionStore[Session]
+    watch: SessionWatch
     cache: CacheManager
     events: EventBus
     jobs: Jobs
@@ -75,23 +81,22 @@ async def exporting(client: RedisClient) -> AsyncIterator[Any]:
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await initialize_redis_client()
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(close_redis_client)
         client = await get_redis_client()
+        sessions = SessionStore(client)
+        watch = SessionWatch(client, sessions)
+        await stack.enter_async_context(watch.events)
+        cache = await stack.enter_async_context(CacheManager(client))
         events = EventBus(client)
         await events.start()
+        stack.push_async_callback(events.stop)
         jobs = Jobs(client, events)
-        app.state.parts = Parts(
-            client, SessionStore(client), CacheManager(client), events, jobs, Database()
-        )
-        try:
-            async with exporting(client) as metrics:
-                app.mount("/health", health_app(client, metrics=metrics))
-                yield
-        finally:
-            await jobs.stop()
-            await events.stop()
-    finally:
-        await close_redis_client()
+        stack.push_async_callback(jobs.stop)
+        app.state.parts = Parts(client, sessions, watch, cache, events, jobs, Database())
+        metrics = await stack.enter_async_context(exporting(client))
+        app.mount("/health", health_app(client, metrics=metrics))
+        yield
 
 
 app = FastAPI(title="aiecs_redis example", lifespan=lifespan)
@@ -141,7 +146,7 @@ async def me(known: Session = Depends(session)) -> dict[str, Any]:
 
 @app.post("/logout")
 async def logout(found: str = Depends(token), its: Parts = Depends(parts)) -> dict[str, bool]:
-    return {"ended": await its.sessions.delete(found)}
+    return {"ended": await its.sessions.delete(found) == 1}
 
 
 # ------------------------------------------------------------------------- cache
@@ -186,11 +191,11 @@ async def start_task(
 @app.get("/tasks/{task_id}")
 async def task_status(
     task_id: str, known: Session = Depends(session), its: Parts = Depends(parts)
-) -> dict[str, str]:
+) -> dict[str, Any]:
     found = await its.jobs.status(task_id)
-    if found.get("user_id") != known.user_id:
+    if found is None or found.user_id != known.user_id:
         raise HTTPException(404, "no such task")
-    return found
+    return {**asdict(found), "result": await its.jobs.result(task_id)}
 
 
 @app.websocket("/events")
@@ -198,24 +203,28 @@ async def events(socket: WebSocket, token: str = "") -> None:
     its: Parts = socket.app.state.parts
     known = await its.sessions.get(token)
     if known is None:
-        await socket.close(4401, "the session has ended")
+        await socket.close(SESSION_ENDED, "the session has ended")
         return
-    async with its.events.listen(known.user_id) as queue:
+    with its.events.queue(known.user_id) as queue, its.watch.ending(token) as ended:
         await socket.accept()
         # A peer that leaves is seen by reading only.
         gone = asyncio.create_task(_until_gone(socket))
+        over = asyncio.create_task(ended.wait())
         try:
-            while not gone.done():
+            while not (gone.done() or over.done()):
                 event = asyncio.create_task(queue.get())
-                await asyncio.wait({event, gone}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({event, gone, over}, return_when=asyncio.FIRST_COMPLETED)
                 if event.done():
                     await socket.send_text(event.result())
                 else:
                     event.cancel()
+            if over.done():
+                await socket.close(SESSION_ENDED, "the session has ended")
         except (WebSocketDisconnect, RuntimeError):
             pass  # it left while we were sending
         finally:
             gone.cancel()
+            over.cancel()
 
 
 async def _until_gone(socket: WebSocket) -> None:

@@ -1,26 +1,36 @@
-"""Background tasks: status in Redis, progress as events, one of each user at a time."""
+"""Background tasks: status and result in Redis, progress as events, one of each user at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-import time
 import uuid
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from aiecs_redis import RedisClient
-from examples.service.stores import DistributedLock, EventBus
+from aiecs_redis.lock import DistributedLock, LockLostError, LockNotAcquiredError
+from aiecs_redis.tasks import TaskResultStore, TaskStatus, TaskStatusStore
+from examples.service.events import EventBus
 
 logger = logging.getLogger(__name__)
 
 STEPS = 5
 STEP_SECONDS = 0.05
-KEPT = 86_400  # seconds, as documented
 
 
 class Busy(Exception):
     """The user's task before has not ended yet."""
+
+
+@dataclasses.dataclass
+class JobStatus(TaskStatus):
+    """What a task is doing, and whose it is."""
+
+    user_id: str = ""
+    name: str = ""
 
 
 class Jobs:
@@ -29,6 +39,8 @@ class Jobs:
     def __init__(self, client: RedisClient, events: EventBus) -> None:
         self._client = client
         self._events = events
+        self._statuses = TaskStatusStore(client, record=JobStatus)
+        self._results = TaskResultStore(client)
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, user_id: str, name: str) -> str:
@@ -37,43 +49,52 @@ class Jobs:
         Raises:
             Busy: another one of the user's is running, in whatever process.
         """
-        lock = DistributedLock(self._client, f"job:{user_id}", timeout=60)
-        if not await lock.acquire():
-            raise Busy
         task_id = uuid.uuid4().hex
-        await self._note(task_id, user_id, name, "running", 0)
-        task = asyncio.create_task(self._run(task_id, user_id, name, lock))
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._run(task_id, user_id, name, started))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        await started
         return task_id
 
-    async def status(self, task_id: str) -> dict[str, str]:
-        """What is known of a task; {} if there is none."""
-        return await self._client.hgetall(f"task:{task_id}")
+    async def status(self, task_id: str) -> JobStatus | None:
+        """What is known of a task."""
+        return await self._statuses.get(task_id)
+
+    async def result(self, task_id: str) -> Any:
+        """What came out of a task; None if nothing has (yet)."""
+        return await self._results.get(task_id)
 
     async def stop(self) -> None:
         """Wait for the tasks that run."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, task_id: str, user_id: str, name: str, lock: DistributedLock) -> None:
+    async def _run(
+        self, task_id: str, user_id: str, name: str, started: asyncio.Future[None]
+    ) -> None:
         try:
-            try:
+            # Renewed while this runs; if it is lost all the same, the block is cancelled.
+            async with DistributedLock(self._client, f"job:{user_id}", timeout=10):
+                await self._note(task_id, "running", 0, user_id=user_id, name=name)
+                if not started.done():
+                    started.set_result(None)
                 for step in range(1, STEPS + 1):
                     await asyncio.sleep(STEP_SECONDS)  # the work itself
-                    await self._note(task_id, user_id, name, "running", 100 * step // STEPS)
-            finally:
-                await lock.release()
-            await self._note(task_id, user_id, name, "completed", 100)
-        except RedisError as exc:  # the lock ends by itself
+                    await self._note(task_id, "running", 100 * step // STEPS)
+                await self._results.set(task_id, {"name": name, "steps": STEPS})
+            await self._note(task_id, "completed", 100)
+        except LockNotAcquiredError:
+            _fail(started, Busy())
+        except (LockLostError, RedisError) as exc:
             logger.error("Task %s is lost: %s", task_id, exc)
+            _fail(started, exc)
 
-    async def _note(
-        self, task_id: str, user_id: str, name: str, status: str, progress: int
-    ) -> None:
-        key = f"task:{task_id}"
-        now = str(int(time.time()))
-        known = {"name": name, "user_id": user_id, "status": status, "progress": str(progress)}
-        await self._client.hset(key, {**known, "updated_at": now})
-        await self._client.expire(key, KEPT)
+    async def _note(self, task_id: str, status: str, progress: int, **fields: str) -> None:
+        noted = await self._statuses.set(task_id, status, progress, **fields)
         event = {"task_id": task_id, "status": status, "progress": progress}
-        await self._events.publish(user_id, event)
+        await self._events.publish(noted.user_id, event)
+
+
+def _fail(started: asyncio.Future[None], exc: Exception) -> None:
+    if not started.done():
+        started.set_exception(exc)
