@@ -9,7 +9,8 @@ set -eu
 addresses=
 for node in $NODES; do
     host=${node%:*} port=${node##*:}
-    address=$(getent hosts "$host" | awk '{ print $1; exit }')
+    # IPv4 where there is both: servers listen on it by default.
+    address=$({ getent ahostsv4 "$host" || getent hosts "$host"; } | awk '{ print $1; exit }')
     [ -n "$address" ] || { echo "create-cluster: no address for $host" >&2; exit 1; }
     addresses="$addresses $address:$port"
 done

@@ -41,6 +41,8 @@ inside() {
         shift 2
         mount -t proc proc "$copy/proc"
         mount -t tmpfs -o mode=1777 tmpfs "$copy/dev/shm"
+        mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$copy/dev/pts"
+        mount --bind "$copy/dev/pts/ptmx" "$copy/dev/ptmx"
         exec chroot --userspec="$user" "$copy" "$@"' sh "$copy" "$user" "$@" </dev/null
 }
 
