@@ -93,11 +93,12 @@ coverage: ## Test suite, then line coverage of csrc/
 	tools/variant.sh coverage $(CURDIR)/$(PYTEST) $(ARGS)
 	cd build/coverage && $(CURDIR)/$(PY) -m gcovr --filter csrc/ --print-summary
 
-lint: ## ruff, clang-format, and our C files compiled with warnings as errors
+lint: ## ruff, clang-format, workflows, and our C files compiled with warnings as errors
 	@$(SETUP) test dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	AIECS_REDIS_WERROR=1 $(PY) setup.py --quiet build_ext --build-lib build/werror
 
 fmt: ## Format Python and C
@@ -122,9 +123,9 @@ sdist: ## Source distribution with the pinned C sources in it
 	@$(SETUP) dev
 	$(PY) -m build --sdist
 
-wheel: ## Wheel of this interpreter
+wheel: ## Wheel of this interpreter, with its libraries in it, tested without a compiler (ARGS=tests/core)
 	@$(SETUP) dev
-	$(PY) -m build --wheel
+	tools/wheel.sh $(ARGS)
 
 package: ## Build both, and install the source distribution without an index
 	@$(SETUP) dev

@@ -180,9 +180,14 @@ def _tls(template: Any) -> dict[str, Any] | None:
     for flag in settings.exclude_verify_flags or ():
         flags &= ~int(flag)
     minimum = ssl.TLSVersion.TLSv1_2 if settings.min_version is None else settings.min_version
+    file, folder = settings.ca_certs, getattr(settings, "ca_path", None)
+    if file is None and folder is None and settings.ca_data is None:
+        # Python's own answer (it heeds SSL_CERT_FILE, too): the OpenSSL that came with a wheel
+        # would look where the system that it was built on has them.
+        file, folder = ssl.get_default_verify_paths()[:2]
     return {
-        "cafile": _path(settings.ca_certs),
-        "capath": _path(getattr(settings, "ca_path", None)),
+        "cafile": _path(file),
+        "capath": _path(folder),
         "cadata": settings.ca_data,
         "certfile": _path(settings.certfile),
         "keyfile": _path(settings.keyfile),

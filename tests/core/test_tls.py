@@ -12,6 +12,7 @@ import redis.asyncio.retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 
+import aiecs_redis
 from aiecs_redis.testing import RedisServer
 
 
@@ -83,16 +84,39 @@ def needs(option):
     return pytest.mark.skipif(option not in known, reason=f"this redis-py has no {option}")
 
 
-@needs("ssl_ca_path")
-def test_authority_given_as_a_folder(attempt, tls_server, ca, tmp_path):
+def link_by_hash(folder, certificate):
+    """As OpenSSL looks for authorities in a folder."""
     name = subprocess.run(
-        ["openssl", "x509", "-hash", "-noout", "-in", ca],
+        ["openssl", "x509", "-hash", "-noout", "-in", certificate],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.strip()
-    os.symlink(ca, tmp_path / f"{name}.0")
+    os.symlink(certificate, folder / f"{name}.0")
+
+
+@needs("ssl_ca_path")
+def test_authority_given_as_a_folder(attempt, tls_server, ca, tmp_path):
+    link_by_hash(tmp_path, ca)
     assert attempt(tls_server, ssl_ca_path=str(tmp_path)) == b"secretly"
+
+
+@pytest.mark.parametrize("found", ["file", "folder"])
+def test_the_authorities_of_the_system_are_those_of_python(
+    attempt, tls_server, ca, monkeypatch, tmp_path, impl, found
+):
+    """Whatever OpenSSL the core was linked with: a wheel brings its own."""
+    if impl is not aiecs_redis.Redis:
+        pytest.skip("redis-py asks the OpenSSL of Python itself")
+    link_by_hash(tmp_path, ca)
+    usual = ssl.get_default_verify_paths()
+    places = {"file": (ca, None), "folder": (None, str(tmp_path))}[found]
+    monkeypatch.setattr(
+        ssl,
+        "get_default_verify_paths",
+        lambda: usual._replace(cafile=places[0], capath=places[1]),
+    )
+    assert attempt(tls_server) == b"secretly"
 
 
 def test_unknown_authority_is_refused(attempt, tls_server):
