@@ -21,6 +21,7 @@ from aiecs_redis.redis_client import (
     get_redis_client,
     initialize_redis_client,
 )
+from aiecs_redis.sentinel import Sentinel, SentinelConnectionPool
 from aiecs_redis.timeouts import timeout
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "Redis",
     "RedisClient",
     "SSLConnection",
+    "Sentinel",
+    "SentinelConnectionPool",
     "StrictRedis",
     "UnixDomainSocketConnection",
     "close_redis_client",

@@ -116,6 +116,7 @@ def bind() -> None:
         DataError=redis.exceptions.DataError,
         InvalidResponse=redis.exceptions.InvalidResponse,
         AuthenticationError=redis.exceptions.AuthenticationError,
+        ReadOnlyError=redis.exceptions.ReadOnlyError,
         RedisError=redis.exceptions.RedisError,
         OutcomeUnknownError=OutcomeUnknownError,
         parse_error=BaseParser.parse_error,

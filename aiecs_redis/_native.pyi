@@ -21,6 +21,7 @@ def configure(
     DataError: type[Exception],
     InvalidResponse: type[Exception],
     AuthenticationError: type[Exception],
+    ReadOnlyError: type[Exception],
     OutcomeUnknownError: type[Exception],
     RedisError: type[Exception],
     parse_error: Callable[[str], Exception],
@@ -131,6 +132,8 @@ class Config:
         breaker_failures: int = 0,
         breaker_recovery: float = 0.0,
         breaker_jitter: float = 0.0,
+        locate: Callable[[list[tuple[str, int]]], Awaitable[Any]] | None = None,
+        read_only_moves: bool = False,
     ) -> Self: ...
 
 NOT_READY: object
@@ -179,6 +182,7 @@ class Transport:
     def stats(self) -> dict[str, int]: ...
     def reauthenticate(self, words: tuple[Any, ...], /) -> list[Awaitable[Any]]: ...
     def loops(self) -> list[AbstractEventLoop]: ...
+    def follow(self, addresses: list[tuple[str, int]], spread: int = 1, /) -> int: ...
 
 # What Redis and Pipeline give for these is said by redis-py's annotations: see client.py.
 @type_check_only

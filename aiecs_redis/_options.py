@@ -26,6 +26,8 @@ from redis.asyncio.connection import (
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.credentials import CredentialProvider
 from redis.event import AsyncAfterConnectionReleasedEvent, AsyncReAuthConnectionListener
 
@@ -61,6 +63,10 @@ def _default_retry() -> Retry:
 DEFAULT_RETRY = _default_retry()
 
 
+MANAGED_CONNECTIONS: set[type] = {SentinelManagedConnection, SentinelManagedSSLConnection}
+"""Connection classes of redis-py's whose address comes from Sentinel."""
+
+
 class ConnectRetry(Retry):
     """How often and how fast to try to connect.
 
@@ -68,6 +74,9 @@ class ConnectRetry(Retry):
     that changes nothing.
     """
 
+
+FAILOVER_RETRY = ConnectRetry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), 40)
+"""With Sentinel the server is away while a failover lasts: about ten seconds are waited."""
 
 _PARSERS = (_AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Parser)
 
@@ -103,8 +112,8 @@ def _listens_to_releases(dispatcher: Any) -> bool:
 def is_native_pool(pool: Any) -> bool:
     """Whether the pool's settings say all there is to know about its connections.
 
-    Pools that find their server or make their connections in a way of their own (Sentinel's, or a
-    user's subclass) are left to redis-py.
+    Pools that find their server or make their connections in a way of their own (a user's subclass)
+    are left to redis-py. That of `aiecs_redis.Sentinel` says where to connect by `locate()`.
     """
     cls = type(pool)
     return (
@@ -113,7 +122,10 @@ def is_native_pool(pool: Any) -> bool:
         in (ConnectionPool.get_connection, BlockingConnectionPool.get_connection)
         and cls.make_connection
         in (ConnectionPool.make_connection, BlockingConnectionPool.make_connection)
-        and pool.connection_class in NATIVE_CONNECTIONS
+        and (
+            pool.connection_class in NATIVE_CONNECTIONS
+            or (pool.connection_class in MANAGED_CONNECTIONS and hasattr(cls, "locate"))
+        )
         and not _asks_for_redis_py(pool)
     )
 
@@ -140,6 +152,8 @@ def explicit_retry(pool: Any) -> bool:
 def make_connection(pool: Any, connection_class: Any) -> Any:
     """A connection by the pool's settings, not connected; the settings stay as they are."""
     kwargs = dict(pool.connection_kwargs)
+    if connection_class not in MANAGED_CONNECTIONS:
+        kwargs.pop("connection_pool", None)  # what Sentinel's connections ask for their address
     if "retry_on_error" in kwargs:
         kwargs["retry_on_error"] = list(kwargs["retry_on_error"] or ())
     if "port" in kwargs:
@@ -284,6 +298,8 @@ async def _disconnect(reference: weakref.ref[Any], *args: Any, **kwargs: Any) ->
             await _hand_back(transport)
             transport.close()
     await type(pool).disconnect(pool, *args, **kwargs)
+    if not idle_only and hasattr(pool, "locate"):
+        await pool.unwatch()
     await asyncio.sleep(0)  # the connection whose reply woke this task is closed in its turn
 
 
@@ -307,11 +323,11 @@ def _endpoint(template: Any) -> dict[str, Any]:
     encoder = template.encoder
     utf8 = encoder.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     strict = encoder.encoding_errors == "strict"
-    where = (
-        {"path": template.path}
-        if hasattr(template, "path")
-        else {"host": template.host, "port": int(template.port)}
-    )
+    where: dict[str, Any] = {"path": getattr(template, "path", None)}
+    if type(template) in MANAGED_CONNECTIONS:
+        where = _located_by(template.connection_pool)
+    elif not hasattr(template, "path"):
+        where = {"host": template.host, "port": int(template.port)}
     return {
         **where,
         "encoding": None if utf8 else encoder.encoding,
@@ -321,6 +337,23 @@ def _endpoint(template: Any) -> dict[str, Any]:
         "keepalive": bool(getattr(template, "socket_keepalive", False)),
         "socket_options": _socket_options(template),
         "tls": _tls(template),
+    }
+
+
+async def _locate(reference: weakref.ref[Any], in_use: list[tuple[str, int]]) -> Any:
+    pool = reference()
+    if pool is None:
+        raise redis.exceptions.ConnectionError("The client has been closed.")
+    return await pool.locate(in_use)
+
+
+def _located_by(pool: Any) -> dict[str, Any]:
+    """A pool of `aiecs_redis.Sentinel` is asked for the address of each connection."""
+    role = "master" if pool.is_master else "replica"
+    return {
+        "host": f"{role} {pool.service_name}",
+        "locate": functools.partial(_locate, weakref.ref(getattr(pool, "itself", pool))),
+        "read_only_moves": bool(pool.is_master),
     }
 
 
@@ -372,6 +405,8 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
     _check(template)
     retry = template.retry
     explicit = explicit_retry(pool)
+    if type(template) in MANAGED_CONNECTIONS and pool.connection_kwargs.get("retry") is None:
+        retry = FAILOVER_RETRY
     lib_name, lib_version = _driver(template)
     own: dict[str, Any] = getattr(pool, "_aiecs_options", {})
     pool_timeout = own.get("pool_timeout", getattr(pool, "timeout", POOL_TIMEOUT))

@@ -40,7 +40,7 @@ Self = TypeVar("Self", bound="Redis[Any]")
 _OWN_OPTIONS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
 
 
-def _take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+def take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Our own constructor arguments, taken out of those for redis-py, and checked."""
     given = {name: kwargs.pop(name, None) for name in _OWN_OPTIONS}
     own = {name: value for name, value in given.items() if value is not None}
@@ -116,7 +116,7 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
     ) -> None: ...
 
     def __init__(self, **kwargs: Any) -> None:
-        own = _take_own_options(kwargs)
+        own = take_own_options(kwargs)
         if "retry" in kwargs:
             kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
         if kwargs.get("retry_on_timeout") and kwargs.get("connection_pool") is None:
@@ -156,7 +156,7 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
         **kwargs: Any,
     ) -> Self:
         """A client for redis://, rediss:// or unix:// URLs, as redis.asyncio.Redis.from_url."""
-        own = _take_own_options(kwargs)
+        own = take_own_options(kwargs)
         if "retry" in kwargs:
             kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
         make: Any = super().from_url

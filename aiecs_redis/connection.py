@@ -200,6 +200,35 @@ _LEASED = {
 }
 
 
+class _ManagedLease(LeasedConnection):
+    """One to a master that Sentinel names: it is closed when that is a replica now."""
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """As redis.asyncio's, of Sentinel's connections."""
+        try:
+            return await super().read_response(*args, **kwargs)
+        except redis.exceptions.ReadOnlyError:
+            await self.disconnect()
+            raise redis.exceptions.ConnectionError("The previous master is now a slave") from None
+
+
+class _ManagedLeasedTcp(_ManagedLease, _LeasedTcp):
+    pass
+
+
+class _ManagedLeasedTls(_ManagedLease, _LeasedTls):
+    pass
+
+
+def _lease_class(pool: Any) -> Any:
+    cls = pool.connection_class
+    if cls not in _options.MANAGED_CONNECTIONS:
+        return _LEASED[cls]
+    if issubclass(cls, BaseSSLConnection):
+        return _ManagedLeasedTls if pool.is_master else _LeasedTls
+    return _ManagedLeasedTcp if pool.is_master else _LeasedTcp
+
+
 class Leases:
     """What redis-py's PubSub, Pipeline and Monitor take for their connection pool.
 
@@ -222,7 +251,7 @@ class Leases:
 
     def _make(self) -> LeasedConnection:
         connection: LeasedConnection = _options.make_connection(
-            self._pool, _LEASED[self._pool.connection_class]
+            self._pool, _lease_class(self._pool)
         )
         connection._transport = self._transport
         connection._retrying = self._retrying

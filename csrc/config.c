@@ -14,7 +14,7 @@ config_clear(ArConfig *self)
 {
     Py_CLEAR(self->kwargs_owner);
     self->credentials = self->client_name = self->lib_name = self->lib_version = NULL;
-    self->socket_options = self->backoff = NULL;
+    self->socket_options = self->backoff = self->locate = NULL;
     return 0;
 }
 
@@ -62,6 +62,8 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                "breaker_failures",
                                "breaker_recovery",
                                "breaker_jitter",
+                               "locate",
+                               "read_only_moves",
                                NULL};
     ar_state *state = PyType_GetModuleState(type);
     PyObject *tls = Py_None;
@@ -71,13 +73,13 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->state = state;
     self->credentials = self->client_name = self->lib_name = self->lib_version = Py_None;
-    self->backoff = Py_None;
+    self->backoff = self->locate = Py_None;
     self->protocol = 3;
     self->introduce = 1;
     self->max_connections = 1;
     self->max_pending_bytes = 64 * 1024 * 1024;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdpdidd:Config", keywords,
+            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdpdiddOp:Config", keywords,
             &self->endpoint.host, &self->endpoint.port, &self->endpoint.path, &self->db,
             &self->credentials, &self->client_name, &self->lib_name, &self->lib_version,
             &self->protocol, &self->codec.encoding, &self->codec.errors, &self->decode,
@@ -86,7 +88,7 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             &self->max_pending_bytes, &tls, &self->retries, &self->backoff, &self->replay,
             &self->retry_on_timeout, &self->health_check_interval, &self->introduce,
             &self->operation_timeout, &self->breaker_failures, &self->breaker_recovery,
-            &self->breaker_jitter)) {
+            &self->breaker_jitter, &self->locate, &self->read_only_moves)) {
         goto error;
     }
     if ((self->endpoint.host == NULL) == (self->endpoint.path == NULL)) {
@@ -99,7 +101,7 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         goto error;
     }
     if (tls != Py_None) {
-        self->tls = ar_tls_new(state, tls, self->endpoint.host);
+        self->tls = ar_tls_new(state, tls);
         if (self->tls == NULL) {
             goto error;
         }

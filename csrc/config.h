@@ -34,6 +34,11 @@ typedef struct {
     int retry_on_timeout;
     double health_check_interval; /* seconds of silence before a PING, 0: none */
     int introduce;                /* do the handshake; otherwise connecting is all */
+    PyObject
+        *locate; /* callable([(host, port) in use]) -> awaitable of (host, port), asked for each
+                       * connection, or None: `endpoint` it is. An exception instance instead of an
+                       * address: asking again would not help */
+    int read_only_moves; /* a server that refuses to write is not the one that is wanted any more */
 } ArConfig;
 
 int ar_config_setup(PyObject *module, ar_state *state);

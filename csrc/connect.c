@@ -76,7 +76,7 @@ static void
 set_socket_options(const ar_conn *conn)
 {
     int fd = conn->context->fd, on = 1;
-    if (conn->config->endpoint.path != NULL) {
+    if (conn->endpoint.path != NULL) {
         return;
     }
     if (conn->config->keepalive) {
@@ -98,11 +98,11 @@ connected(ar_conn *conn)
 {
     set_socket_options(conn);
     if (conn->config->tls != NULL) {
-        conn->session = ar_tls_start(conn->config->tls, conn->context);
+        conn->session = ar_tls_start(conn->config->tls, conn->context, conn->endpoint.host);
         if (conn->session == NULL) {
             const char *reason = conn->context->err ? conn->context->errstr : "TLS could not start";
             PyObject *exception =
-                ar_error_connecting(conn->module_state, &conn->config->endpoint, 1, reason);
+                ar_error_connecting(conn->module_state, &conn->endpoint, 1, reason);
             ar_conn_lose(conn, exception, 0);
             return;
         }
@@ -119,7 +119,7 @@ address_failed(ar_conn *conn, int error_number)
         return;
     }
     PyObject *exception =
-        ar_error_connecting(conn->module_state, &conn->config->endpoint, error_number, NULL);
+        ar_error_connecting(conn->module_state, &conn->endpoint, error_number, NULL);
     ar_conn_lose(conn, exception, 0);
 }
 
@@ -147,10 +147,10 @@ static void
 start_connect(ar_conn *conn, const char *address)
 {
     redisOptions options = {.options = REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE};
-    if (conn->config->endpoint.path != NULL) {
-        REDIS_OPTIONS_SET_UNIX(&options, conn->config->endpoint.path);
+    if (conn->endpoint.path != NULL) {
+        REDIS_OPTIONS_SET_UNIX(&options, conn->endpoint.path);
     } else {
-        REDIS_OPTIONS_SET_TCP(&options, address, conn->config->endpoint.port);
+        REDIS_OPTIONS_SET_TCP(&options, address, conn->endpoint.port);
     }
     if (conn->context != NULL) {
         redisFree(conn->context);
@@ -219,8 +219,7 @@ name_resolved(ar_conn *conn, PyObject *entries)
         const char *text = reason != NULL && PyUnicode_Check(reason) ? PyUnicode_AsUTF8(reason)
                                                                      : "Name look-up failed";
         int code = number != NULL && PyLong_Check(number) ? (int)PyLong_AsLong(number) : 0;
-        PyObject *exception =
-            ar_error_connecting(conn->module_state, &conn->config->endpoint, code, text);
+        PyObject *exception = ar_error_connecting(conn->module_state, &conn->endpoint, code, text);
         if (exception != NULL) {
             PyException_SetCause(exception, Py_NewRef(error));
         } else {
@@ -253,7 +252,7 @@ is_numeric(const char *host)
 static void
 resolve(ar_conn *conn)
 {
-    const ar_endpoint *endpoint = &conn->config->endpoint;
+    const ar_endpoint *endpoint = &conn->endpoint;
     PyObject *getaddrinfo =
         PyObject_GetAttrString(conn->module_state->socket_module, "getaddrinfo");
     PyObject *future = NULL;
@@ -272,9 +271,49 @@ on_connect_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSE
 {
     ar_conn *conn = timer->data;
     PyObject *exception = ar_error_timeout(
-        conn->module_state, &conn->config->endpoint,
+        conn->module_state, &conn->endpoint,
         &(ar_stall){.phase = AR_PHASE_CONNECTION, .unsent = 1, .silent_for = -1.0});
     ar_conn_lose(conn, exception, 0);
+}
+
+static void
+connect_to_endpoint(ar_conn *conn)
+{
+    const ar_endpoint *endpoint = &conn->endpoint;
+    if (endpoint->path != NULL || is_numeric(endpoint->host)) {
+        start_connect(conn, endpoint->host);
+    } else {
+        resolve(conn);
+    }
+}
+
+/* ---- asking for the address ---- */
+
+static void
+located(ar_conn *conn, PyObject *address)
+{
+    if (address == NULL) {
+        ar_conn_lose(conn, NULL, 0);
+        return;
+    }
+    if (PyExceptionInstance_Check(address)) {
+        ar_conn_lose(conn, Py_NewRef(address), 1);
+        return;
+    }
+    const char *host;
+    int port;
+    if (!PyTuple_Check(address)) {
+        PyErr_Format(PyExc_TypeError, "an address is (host, port), not %R", address);
+        ar_conn_lose(conn, NULL, 1);
+        return;
+    }
+    if (!PyArg_ParseTuple(address, "si", &host, &port)) {
+        ar_conn_lose(conn, NULL, 1);
+        return;
+    }
+    Py_XSETREF(conn->address, Py_NewRef(address));
+    conn->endpoint = (ar_endpoint){.host = host, .port = port};
+    connect_to_endpoint(conn);
 }
 
 void
@@ -285,11 +324,13 @@ ar_conn_open(ar_conn *conn)
     if (conn->config->connect_timeout > 0.0) {
         ar_core_timer_start(conn->core, &conn->timer, conn->config->connect_timeout);
     }
-    const ar_endpoint *endpoint = &conn->config->endpoint;
-    if (endpoint->path != NULL || is_numeric(endpoint->host)) {
-        start_connect(conn, endpoint->host);
+    if (conn->config->locate == Py_None || conn->calls->locate == NULL) {
+        connect_to_endpoint(conn);
     } else {
-        resolve(conn);
+        PyObject *awaitable = conn->calls->locate(conn);
+        if (awaitable == NULL || ar_conn_wait_for(conn, awaitable, located) < 0) {
+            ar_conn_lose(conn, NULL, 0);
+        }
     }
     ar_conn_unref(conn);
 }

@@ -31,6 +31,7 @@ ar_conn_new(ArCore *core, ArConfig *config, ar_lane lane, const ar_conn_owner *c
     conn->core = (ArCore *)Py_NewRef((PyObject *)core);
     core->connections++;
     conn->config = (ArConfig *)Py_NewRef((PyObject *)config);
+    conn->endpoint = config->endpoint;
     conn->lane = lane;
     conn->protocol = config->protocol;
     conn->sink.state = core->state;
@@ -75,6 +76,7 @@ ar_conn_unref(ar_conn *conn)
     ar_outq_clear(&conn->out);
     Py_CLEAR(conn->handshake_error);
     Py_CLEAR(conn->addresses);
+    Py_CLEAR(conn->address);
     Py_CLEAR(conn->config);
     conn->core->connections--;
     Py_CLEAR(conn->core);
@@ -150,7 +152,7 @@ ar_conn_lose_io(ar_conn *conn)
         fatal = SSL_get_verify_result(conn->session) != X509_V_OK;
         ar_tls_reason(conn->session, reason, sizeof(reason));
         exception = conn->state < AR_CONN_READY
-                        ? ar_error_connecting(state, &conn->config->endpoint, 1, reason)
+                        ? ar_error_connecting(state, &conn->endpoint, 1, reason)
                         : ar_error_format(state->ConnectionError, "Connection lost: %s.", reason);
     } else if (conn->context->err == REDIS_ERR_EOF) {
         exception = ar_error_format(state->ConnectionError, "Connection closed by server.");

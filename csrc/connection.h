@@ -41,6 +41,9 @@ typedef struct {
     void (*progress)(struct ar_conn *conn); /* bytes have left or come in */
     void (*push)(struct ar_conn *conn, PyObject *message); /* RESP3 push; steals the message */
     void (*resume_later)(struct ar_conn *conn);            /* call ar_conn_resume() next turn */
+    /* An awaitable of the address to connect to, or NULL with an exception set. Asked where the
+     * configuration has no address. */
+    PyObject *(*locate)(struct ar_conn *conn);
     /* Both NULL for an owner that sends commands. Otherwise nothing is parsed once the connection is ready:
      * the bytes are the owner's (-1 with an exception set: the connection is lost), and `settled`
      * follows when what had come has been handed over. */
@@ -58,6 +61,8 @@ typedef struct ar_conn {
     ar_state *module_state;
     ArCore *core;
     ArConfig *config;
+    ar_endpoint endpoint;  /* the configuration's, or what `locate` said */
+    PyObject *address;     /* tuple that owns the endpoint's host, or NULL */
     redisContext *context; /* NULL before connecting and after closing */
     SSL *session;          /* owned by the context */
     ev_io read_watcher, write_watcher;

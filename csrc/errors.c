@@ -22,6 +22,9 @@ ar_error_format(PyObject *cls, const char *format, ...)
 static PyObject *
 endpoint_text(const ar_endpoint *endpoint)
 {
+    if (endpoint->host != NULL && endpoint->port == 0) {
+        return PyUnicode_FromString(endpoint->host);
+    }
     if (endpoint->host != NULL) {
         return PyUnicode_FromFormat("%s:%d", endpoint->host, endpoint->port);
     }

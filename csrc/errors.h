@@ -4,7 +4,8 @@
 
 #include "state.h"
 
-/* Where a server is, as error messages name it: "host:port", or the path of a unix socket. */
+/* Where a server is, as error messages name it: "host:port", or the path of a unix socket. Without a port
+ * `host` is a description: the address is asked for with each connection. */
 typedef struct {
     const char *host; /* NULL for a unix socket */
     int port;

@@ -97,8 +97,8 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
     return result;
 }
 
-static int
-has_bulk(const ar_conn *conn)
+int
+ar_pool_has_bulk(const ar_conn *conn)
 {
     const redisReader *reader = conn->context->reader;
     return reader->len - reader->pos > BULK_BYTES || ar_bulk_left(&conn->bulk) > BULK_BYTES ||
@@ -108,15 +108,18 @@ has_bulk(const ar_conn *conn)
 /* An express connection to send on now, or NULL: none is ready, or all are busy with something large
  * and another one may be opened (not while the last attempt to has just failed). */
 static ar_conn *
-pick_express(const ArPool *pool)
+pick_express(ArPool *pool)
 {
-    ar_conn *busy = NULL;
+    ar_conn *busy = pool->spread > 1 ? ar_follow_pick(pool) : NULL;
+    if (busy != NULL) {
+        return busy;
+    }
     for (int i = 0; i < pool->conn_count; i++) {
         ar_conn *conn = pool->conns[i];
-        if (conn->lane != AR_LANE_EXPRESS || conn->state != AR_CONN_READY) {
+        if (conn->lane != AR_LANE_EXPRESS || conn->state != AR_CONN_READY || conn->tainted) {
             continue;
         }
-        if (!has_bulk(conn)) {
+        if (!ar_pool_has_bulk(conn)) {
             return conn;
         }
         if (busy == NULL || ar_outq_pending(&conn->out) < ar_outq_pending(&busy->out)) {
@@ -132,7 +135,8 @@ int
 ar_pool_has_express(const ArPool *pool)
 {
     for (int i = 0; i < pool->conn_count; i++) {
-        if (pool->conns[i]->lane == AR_LANE_EXPRESS && pool->conns[i]->state == AR_CONN_READY) {
+        const ar_conn *conn = pool->conns[i];
+        if (conn->lane == AR_LANE_EXPRESS && conn->state == AR_CONN_READY && !conn->tainted) {
             return 1;
         }
     }

@@ -46,6 +46,8 @@ typedef struct ArPool {
     ar_breaker breaker;
     int holding;               /* hold_timer runs: what waits goes on waiting */
     PyObject *on_push;         /* callable(message), or NULL */
+    int spread;                /* express connections to keep, to as many servers; 0: one */
+    unsigned turn;             /* of them has the next command */
     int handing_back;          /* blocking commands that were given up and are not over */
     PyObject *new_credentials; /* tuple of AUTH's arguments that came after connecting, or NULL */
     unsigned long long connects, reconnects;
@@ -67,6 +69,10 @@ void ar_pool_returned(ArCommand *command, int dropped);
 /* reauth.c: says AUTH with the words of a tuple on every connection. The futures of the answers are
  * appended to a list, but for those behind a blocking command. -1 with an exception set. */
 int ar_pool_reauthenticate(ArPool *pool, PyObject *words, PyObject *futures);
+/* follow.c: connections stay only where they lead to one of the addresses, a list of (host, port); commands on
+ * others are treated as on a lost connection, and what waits is tried at once. `spread` express
+ * connections share the commands. Returns how many connections were dropped, -1 with an exception set. */
+int ar_pool_follow(ArPool *pool, PyObject *addresses, int spread);
 /* ops->abandoned of commands sent through a pool. */
 void ar_pool_abandon(ArCommand *command);
 

@@ -19,6 +19,7 @@ conn_ready(ar_conn *conn)
     Py_INCREF(pool);
     ar_reauth_ready(pool, conn);
     ar_pool_dispatch(pool);
+    ar_follow_ready(pool);
     Py_DECREF(pool);
 }
 
@@ -27,7 +28,7 @@ conn_idle(ar_conn *conn)
 {
     ArPool *pool = conn->owner;
     pool->failures = 0;
-    if (conn->lane != AR_LANE_LEASED) {
+    if (conn->lane != AR_LANE_LEASED && !conn->tainted) {
         return;
     }
     Py_INCREF(pool);
@@ -221,6 +222,7 @@ const ar_conn_owner ar_pool_conn_owner = {
     .lost = conn_lost,
     .refused = ar_pool_conn_refused,
     .taken = ar_pool_conn_taken,
+    .locate = ar_follow_locate,
     .idle = conn_idle,
     .progress = conn_progress,
     .push = conn_push,

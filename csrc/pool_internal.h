@@ -17,6 +17,8 @@ void ar_pool_send_or_fail(ArPool *pool, ar_conn *conn, ArCommand *command);
 int ar_pool_enqueue(ar_ring *ring, ArCommand *command);
 /* pool.c: whether an express connection is ready, busy or not. */
 int ar_pool_has_express(const ArPool *pool);
+/* pool.c: something large is arriving or leaving on it. */
+int ar_pool_has_bulk(const ar_conn *conn);
 int ar_pool_count_lane(const ArPool *pool, ar_lane lane, int connecting_only);
 /* pool.c: -1 when the connection could not be made; what waits has failed then. */
 int ar_pool_open_conn(ArPool *pool, ar_lane lane);
@@ -62,6 +64,16 @@ void ar_breaker_succeeded(ArPool *pool);
 /* breaker.c: a command comes. 1 with an exception set: it is refused. */
 int ar_breaker_refuses(ArPool *pool);
 void ar_breaker_init(ArPool *pool);
+
+/* follow.c: ar_conn_owner.locate of pools. */
+PyObject *ar_follow_locate(ar_conn *conn);
+/* follow.c: a connection is ready: the next of several is opened. */
+void ar_follow_ready(ArPool *pool);
+/* follow.c: whose turn it is among several express connections; NULL: none is ready and has room. */
+ar_conn *ar_follow_pick(ArPool *pool);
+/* follow.c: whether the command was refused because its server is not the master any more. Such a
+ * connection is closed when it has answered all. */
+int ar_follow_refused(ar_conn *conn, const ArCommand *command, PyObject *reply);
 
 /* reauth.c: a connection is ready, or given back: it repeats AUTH if a new token came meanwhile. */
 void ar_reauth_ready(ArPool *pool, ar_conn *conn);

@@ -25,17 +25,22 @@ batch_refused(const ar_state *state, const ArCommand *command, PyObject *replies
     return refused == count;
 }
 
+/* Elsewhere it is as good as never sent, whatever the policy for what was. */
+#define MOVES_MAX 16
+
 int
 ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
 {
     ArPool *pool = conn->owner;
     const ArConfig *config = pool->config;
-    int refused = command->batch != NULL ? batch_refused(pool->state, command, reply)
-                                         : is_refusal(pool->state, reply);
+    int moved = ar_follow_refused(conn, command, reply);
+    int refused = moved || (config->replay &&
+                            (command->batch != NULL ? batch_refused(pool->state, command, reply)
+                                                    : is_refusal(pool->state, reply)));
+    int most = moved ? MOVES_MAX : config->retries;
     ar_ring *ring = conn->lane == AR_LANE_LEASED ? &pool->lease_waiting : &pool->waiting;
-    if (!refused || pool->closed || !config->replay || command->quiet ||
-        ar_command_finished(command) || command->attempts > config->retries ||
-        command->attempts == UINT8_MAX || ar_ring_reserve(ring) < 0) {
+    if (!refused || pool->closed || command->quiet || ar_command_finished(command) ||
+        command->attempts > most || command->attempts == UINT8_MAX || ar_ring_reserve(ring) < 0) {
         return 0;
     }
     Py_INCREF(command);

@@ -27,6 +27,7 @@
     X(PyObject, DataError)                                                                         \
     X(PyObject, InvalidResponse)                                                                   \
     X(PyObject, AuthenticationError)                                                               \
+    X(PyObject, ReadOnlyError)                                                                     \
     X(PyObject, OutcomeUnknownError)                                                               \
     X(PyObject, RedisError)                                                                        \
     X(PyObject, parse_error)                                                                       \

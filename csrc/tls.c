@@ -11,9 +11,7 @@
 
 struct ar_tls {
     SSL_CTX *context;
-    char *host; /* what the certificate must name */
     int check_hostname;
-    int host_is_address;
 };
 
 /* Sets ConnectionError "TLS: <what> '<value>': <OpenSSL's reason>". */
@@ -193,7 +191,7 @@ is_address(const char *host)
 }
 
 ar_tls *
-ar_tls_new(ar_state *state, PyObject *options, const char *host)
+ar_tls_new(ar_state *state, PyObject *options)
 {
     int failed = 0;
     long verify = number_option(options, "verify", 2, &failed);
@@ -206,15 +204,11 @@ ar_tls_new(ar_state *state, PyObject *options, const char *host)
         PyErr_NoMemory();
         return NULL;
     }
-    const char *name = host != NULL ? host : "localhost";
-    tls->host = PyMem_Malloc(strlen(name) + 1);
     tls->context = SSL_CTX_new(TLS_client_method());
-    if (tls->host == NULL || tls->context == NULL) {
+    if (tls->context == NULL) {
         PyErr_NoMemory();
         goto error;
     }
-    strcpy(tls->host, name);
-    tls->host_is_address = is_address(name);
     tls->check_hostname = verify > 0 && check_hostname;
     if (configure_context(state, tls->context, options) < 0) {
         goto error;
@@ -231,31 +225,31 @@ ar_tls_free(ar_tls *tls)
 {
     if (tls != NULL) {
         SSL_CTX_free(tls->context);
-        PyMem_Free(tls->host);
         PyMem_Free(tls);
     }
 }
 
 static int
-expect_host(const ar_tls *tls, SSL *session)
+expect_host(SSL *session, const char *host)
 {
     X509_VERIFY_PARAM *expected = SSL_get0_param(session);
-    if (tls->host_is_address) {
-        return X509_VERIFY_PARAM_set1_ip_asc(expected, tls->host);
+    if (is_address(host)) {
+        return X509_VERIFY_PARAM_set1_ip_asc(expected, host);
     }
     X509_VERIFY_PARAM_set_hostflags(expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return X509_VERIFY_PARAM_set1_host(expected, tls->host, 0);
+    return X509_VERIFY_PARAM_set1_host(expected, host, 0);
 }
 
 SSL *
-ar_tls_start(const ar_tls *tls, redisContext *context)
+ar_tls_start(const ar_tls *tls, redisContext *context, const char *host)
 {
+    const char *name = host != NULL ? host : "localhost";
     SSL *session = SSL_new(tls->context);
     if (session == NULL) {
         return NULL;
     }
-    if ((!tls->host_is_address && SSL_set_tlsext_host_name(session, tls->host) != 1) ||
-        (tls->check_hostname && expect_host(tls, session) != 1) ||
+    if ((!is_address(name) && SSL_set_tlsext_host_name(session, name) != 1) ||
+        (tls->check_hostname && expect_host(session, name) != 1) ||
         redisInitiateSSL(context, session) != REDIS_OK) {
         SSL_free(session);
         return NULL;

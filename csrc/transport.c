@@ -275,6 +275,42 @@ transport_reauthenticate(ArTransport *self, PyObject *words)
     return futures;
 }
 
+PyDoc_STRVAR(
+    follow_doc,
+    "follow($self, addresses, spread=1, /)\n--\n\n"
+    "Keep only connections of the running loop that lead to one of the addresses, a list of\n"
+    "(host, port), and share the commands among `spread` of them. What waits for a\n"
+    "connection is tried at once. Returns how many connections were dropped.");
+
+static PyObject *
+transport_follow(ArTransport *self, PyObject *args)
+{
+    PyObject *addresses;
+    int spread = 1, dropped = 0;
+    if (!PyArg_ParseTuple(args, "O!|i:follow", &PyList_Type, &addresses, &spread)) {
+        return NULL;
+    }
+    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
+    PyObject *pools = loop != NULL ? PyDict_Values(self->pools) : NULL;
+    for (Py_ssize_t i = 0; pools != NULL && i < PyList_GET_SIZE(pools); i++) {
+        ArPool *pool = (ArPool *)PyList_GET_ITEM(pools, i);
+        int lost = 0;
+        if (ar_pool_usable(pool) && pool->core->loop == loop) {
+            lost = ar_pool_follow(pool, addresses, spread);
+        }
+        if (lost < 0) {
+            Py_CLEAR(pools);
+        }
+        dropped += lost;
+    }
+    Py_XDECREF(loop);
+    if (pools == NULL) {
+        return NULL;
+    }
+    Py_DECREF(pools);
+    return PyLong_FromLong(dropped);
+}
+
 PyDoc_STRVAR(loops_doc, "loops($self, /)\n--\n\n"
                         "The asyncio loops on which there are connections.");
 
@@ -298,6 +334,7 @@ static PyMethodDef transport_methods[] = {
     {"close", (PyCFunction)transport_close, METH_NOARGS, close_doc},
     {"stats", (PyCFunction)transport_stats, METH_NOARGS, stats_doc},
     {"reauthenticate", (PyCFunction)transport_reauthenticate, METH_O, reauthenticate_doc},
+    {"follow", (PyCFunction)transport_follow, METH_VARARGS, follow_doc},
     {"loops", (PyCFunction)transport_loops, METH_NOARGS, loops_doc},
     {NULL},
 };
