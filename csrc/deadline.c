@@ -72,6 +72,8 @@ ar_deadline_left(const ArPool *pool, const ArCommand *command)
 typedef struct {
     ar_ring expired; /* ArCommand * and the ar_conn * it is in flight on, or NULL; owned */
     double now, next;
+    ar_stall stall; /* what the last one was told, */
+    PyObject *told; /* and how: most of those that expire together are told the same; or NULL */
 } deadline_scan;
 
 static int
@@ -174,6 +176,30 @@ ar_deadline_refuses(ArPool *pool, const ArCommand *command)
     return 1;
 }
 
+static int
+is_same(const ar_stall *one, const ar_stall *other)
+{
+    double apart = one->silent_for - other->silent_for;
+    return one->phase == other->phase && one->in_flight == other->in_flight &&
+           one->unsent_bytes == other->unsent_bytes && one->unsent == other->unsent &&
+           one->total == other->total && apart < 1e-3 && apart > -1e-3;
+}
+
+/* Thousands may expire at the same time: the text is made once. */
+static PyObject *
+timeout_error_again(const ArPool *pool, const ar_conn *conn, const ArCommand *command,
+                    deadline_scan *scan)
+{
+    ar_stall stall = look_at(pool, conn, command);
+    if (scan->told != NULL && is_same(&stall, &scan->stall)) {
+        return ar_error_copy(scan->told);
+    }
+    PyObject *exception = ar_error_timeout(pool->state, &pool->config->endpoint, &stall);
+    scan->stall = stall;
+    Py_XSETREF(scan->told, exception != NULL ? ar_error_copy(exception) : NULL);
+    return exception;
+}
+
 /* ---- when it has come ---- */
 
 /* A read or a last-write-wins write gets one more chance when the user asked for it. */
@@ -192,7 +218,7 @@ try_again(ArPool *pool, ArCommand *command)
 }
 
 static void
-expire(ArPool *pool, ArCommand *command, ar_conn *conn)
+expire(ArPool *pool, ArCommand *command, ar_conn *conn, deadline_scan *scan)
 {
     if (ar_command_finished(command) || command->status == AR_ANSWERED ||
         try_again(pool, command)) {
@@ -207,7 +233,7 @@ expire(ArPool *pool, ArCommand *command, ar_conn *conn)
                                     "use, and none was returned within the pool's timeout.",
                                     pool->config->max_connections);
     } else {
-        exception = timeout_error(pool, conn, command);
+        exception = timeout_error_again(pool, conn, command, scan);
     }
     if (exception == NULL) {
         exception = ar_exception_take();
@@ -217,7 +243,9 @@ expire(ArPool *pool, ArCommand *command, ar_conn *conn)
         (void)command->ops->bequeath(command);
     }
     void *serving = command->connection;
+    pool->core->delivering = AR_DELIVER_TO_TASK; /* now, not when all the others have failed */
     ar_command_fail(command, exception);
+    pool->core->delivering = 0;
     if (serving != NULL && command->connection == serving) {
         ar_pool_abandon(command);
     }
@@ -253,13 +281,14 @@ on_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events
     int expired = scan.expired.count > 0;
     for (ArCommand *command; (command = ar_ring_pop(&scan.expired)) != NULL;) {
         ar_conn *conn = ar_ring_pop(&scan.expired);
-        expire(pool, command, conn);
+        expire(pool, command, conn, &scan);
         Py_DECREF(command);
         if (conn != NULL) {
             ar_conn_unref(conn);
         }
     }
     ar_ring_free(&scan.expired);
+    Py_XDECREF(scan.told);
     if (expired) {
         drop_silent_connections(pool, scan.now);
     }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import random
@@ -38,6 +39,14 @@ def resident() -> float:
     """Megabytes of this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def trim() -> None:
+    """Give freed memory back: a heap with holes is not growth."""
+    gc.collect()
+    function = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if function is not None:
+        function(0)
 
 
 def descriptors() -> int:
@@ -113,10 +122,12 @@ class Load:
     async def cancelled(self, client) -> None:
         futures = [asyncio.ensure_future(client.echo("x")) for _ in range(10)]
         futures += [asyncio.create_task(client.blpop("nothing", 5))]
-        await asyncio.sleep(self.random.choice([0, 0.001]))
-        for future in futures[::2]:
-            future.cancel()
-        await asyncio.gather(*futures, return_exceptions=True)
+        try:
+            await asyncio.sleep(self.random.choice([0, 0.001]))
+        finally:  # this task may be cancelled itself
+            for future in futures[::2]:
+                future.cancel()
+            await asyncio.gather(*futures, return_exceptions=True)
 
     async def timed_out(self, client) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -246,11 +257,12 @@ async def soak(minutes: float, interval: float, seed: int) -> int:
             wrong += load.wrong
             del load, faults
             await settled(proxy)
+            trim()
             memory.append((time.monotonic() - start, resident()))
             open_files.append(descriptors())
             print(
                 f"{memory[-1][0]:7.0f} s  {memory[-1][1]:8.2f} MB  {open_files[-1]:4d} descriptors"
-                f"  {sum(done.values()):9d} steps",
+                f"  {sys.getallocatedblocks():7d} blocks  {sum(done.values()):9d} steps",
                 flush=True,
             )
     warm = len(memory) // 3
