@@ -29,11 +29,17 @@ SCENARIOS = [
     "connect",
     "gather",
     "get",
+    "handback",
+    "large",
     "names",
     "pipeline",
     "pubsub",
     "reconnect",
+    "resubscribe",
+    "single",
+    "watch",
 ]
+OVER_TLS = ["get", "large", "pubsub", "resubscribe", "watch"]
 FOLDER = os.path.join(os.path.dirname(__file__), "isolated")
 FRAMES = 40  # allocations of what the core calls count too, up to a task of asyncio
 
@@ -97,3 +103,15 @@ def tls_server():
 def test_allocations_of_tls_fail(preload, native, tls_server, first, step, burst):
     ca = tls_server.kwargs["ssl_ca_certs"]
     survives(preload, tls_server.port, "tls", first, step, burst, ca)
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "burst"),
+    [(5, 499, 2), pytest.param(1, 1, 1, marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("scenario", OVER_TLS)
+def test_allocations_of_commands_over_tls_fail(
+    preload, native, tls_server, scenario, first, step, burst
+):
+    ca = tls_server.kwargs["ssl_ca_certs"]
+    survives(preload, tls_server.port, scenario, first, step, burst, ca)

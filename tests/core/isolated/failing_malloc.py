@@ -25,7 +25,7 @@ import aiecs_redis
 port, scenario_name = int(sys.argv[1]), sys.argv[2]
 first, last, step, burst, frames = map(int, sys.argv[3:8])
 options = {"host": "127.0.0.1", "port": port, "socket_connect_timeout": 5, "socket_timeout": 5}
-if scenario_name == "tls":
+if len(sys.argv) > 8:
     options.update(ssl=True, ssl_ca_certs=sys.argv[8])
 
 library = ctypes.CDLL(None)
@@ -202,6 +202,80 @@ async def blocking(number):
             await tried(lambda: client.rpush("list", "item"), 1)
             with contextlib.suppress(*EXPECTED):
                 assert list(await waiting or ()) in ([b"list", b"item"], [])
+    await closed(client)
+
+
+async def handback(number):
+    """Popped, read, and given up before anybody has been told."""
+    client = made()
+    await client.delete("list")
+    waiting = asyncio.ensure_future(client.blpop("list", 2))
+    asking = {"host": "127.0.0.1", "port": port}
+    async with redis.asyncio.Redis(**{**options, **asking}) as other:
+        while not (await other.info("clients"))["blocked_clients"]:
+            await asyncio.sleep(0.001)
+        with failing(number):
+            with contextlib.suppress(*EXPECTED):
+                await client.rpush("list", "item")
+            await asyncio.sleep(0.003)
+            with contextlib.suppress(MemoryError):
+                waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, *EXPECTED):
+                await waiting
+            await asyncio.sleep(0.003)
+    del waiting
+    await closed(client)
+
+
+async def watch(number):
+    client = made()
+    await client.get("key")
+    with failing(number), contextlib.suppress(*EXPECTED):
+        async with client.pipeline() as pipe:
+            await pipe.watch("key")
+            assert await pipe.get("key") == b"value"
+            pipe.multi()
+            pipe.set("key", "value").get("key")
+            check(await pipe.execute(), [True, b"value"])
+    await tried(lambda: client.get("key"), b"value")
+    await closed(client)
+
+
+async def single(number):
+    """redis-py's own code on a connection of ours."""
+    client = made()
+    with failing(number), contextlib.suppress(*EXPECTED):
+        async with client.client() as alone:
+            await tried(lambda: alone.get("key"), b"value")
+            await tried(lambda: alone.hgetall("hash"), {b"f": b"v"})
+    await tried(lambda: client.get("key"), b"value")
+    await closed(client)
+
+
+async def resubscribe(number):
+    """The connection of a subscription is lost and made anew."""
+    client = made()
+    pubsub = client.pubsub()
+    await pubsub.subscribe("channel")
+    await pubsub.get_message(timeout=1)
+    async with redis.asyncio.Redis(**options) as other:
+        with failing(number), contextlib.suppress(*EXPECTED):
+            await other.client_kill_filter(_type="pubsub")
+            await pubsub.get_message(timeout=0.05)
+            await other.publish("channel", "text")
+            await pubsub.get_message(timeout=0.05)
+    await pubsub.aclose()
+    await closed(client)
+
+
+async def large(number):
+    client = made()
+    value = b"x" * 300_000
+    await client.set("large", value)
+    with failing(number):
+        await tried(lambda: client.get("large"), value)
+        await tried(lambda: client.set("large", value), True)
+    await tried(lambda: client.get("large"), value)
     await closed(client)
 
 
