@@ -84,6 +84,21 @@ def test_the_table_of_layers_is_complete():
     assert {path.stem for path in SOURCES} == listed
 
 
+def test_the_walk_through_the_code_names_what_is_there():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    walk = text.split("\n## From `await", 1)[1].split("\n## ", 1)[0]
+    file, named = None, 0
+    for name in re.findall(r"`([\w./]+)`", walk):
+        if "/" in name:
+            file = ROOT / name
+            assert file.is_file(), name
+        elif "_" in name and re.fullmatch(r"[a-z_]+", name) and name != "execute_command":
+            defined = re.search(rf"^{name}\(", file.read_text(), re.MULTILINE)
+            assert defined, f"{name} is not in {file.name}"
+            named += 1
+    assert named > 10
+
+
 PACKAGE = ROOT / "aiecs_redis"
 MODULES = [
     path.relative_to(PACKAGE).as_posix()
