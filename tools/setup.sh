@@ -42,8 +42,14 @@ install_packages() {
     command -v apt-get >/dev/null || die "missing, by their names on Debian: $*"
     say "setup: installing $*"
     apt="$as_root DEBIAN_FRONTEND=noninteractive apt-get -qq -y"
+    log=$(mktemp)
     $apt update >/dev/null || say "setup: apt-get update failed, going on with the known packages"
-    $apt install --no-install-recommends "$@" </dev/null >&2 || die "apt-get install $* failed"
+    if ! $apt install --no-install-recommends "$@" </dev/null >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        die "apt-get install $* failed"
+    fi
+    rm -f "$log"
 }
 
 command -v "$python" >/dev/null || die "$python not found: install Python 3.9 or newer"
