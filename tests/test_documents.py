@@ -32,6 +32,7 @@ import yaml
 
 import aiecs_redis
 from aiecs_redis import settings
+from aiecs_redis.testing import ClusterServers, SentinelServers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -148,18 +149,32 @@ def checked(source):
     return ast.fix_missing_locations(Checked(comments).visit(ast.parse(source)))
 
 
-def compiled(block, server=None):
-    source = at_server("\n" * (block.line - 1) + block.text, server)
+def compiled(block, places=()):
+    source = at("\n" * (block.line - 1) + block.text, places)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     return compile(checked(source), str(ROOT / block.page), "exec", flags=flags)
 
 
-def at_server(source, server):
-    """The address that documents use is ours."""
-    if server is None:
-        return source
-    where = "{host}:{port}/{db}".format(**server.kwargs)
-    return re.sub(r"localhost:6379(/0)?\b", where, source)
+def places_of(page, server, stack):
+    """The addresses that a page uses, as patterns, and the servers of ours that stand there."""
+    places = [(r"localhost:6379(/0)?\b", "{host}:{port}/{db}".format(**server.kwargs))]
+    code = "".join(block.text for block in blocks(page, "python"))
+    if "10.0.0.1" in code:
+        passwords = {"requirepass": "redissecret", "sentinel_password": "sentinelsecret"}
+        group = stack.enter_context(SentinelServers(replicas=1, **passwords))
+        for number, (host, port) in enumerate(group.addresses, 1):
+            places.append((rf'10\.0\.0\.{number}(", |:)26379', rf"{host}\g<1>{port}"))
+    if "localhost:7001" in code:
+        cluster = stack.enter_context(ClusterServers(masters=3))
+        for number, node in enumerate(cluster.nodes, 1):
+            places.append((rf"localhost:700{number}\b", f"{node.host}:{node.port}"))
+    return places
+
+
+def at(source, places):
+    for pattern, place in places:
+        source = re.sub(pattern, place, source)
+    return source
 
 
 def comparison(page):
@@ -175,10 +190,10 @@ async def execute(code, names):
         await result
 
 
-def run_program(block, server):
+def run_program(block, server, places):
     """A whole program, as a reader would run it; only the server's address is another one."""
     preamble = "from tests.test_documents import comparison\n_compare = comparison('program')\n"
-    source = preamble + ast.unparse(checked(at_server(block.text, server)))
+    source = preamble + ast.unparse(checked(at(block.text, places)))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", source],
         env=environment(server),
@@ -201,20 +216,23 @@ async def test_python_runs(page, client, server, environment_of_extras, capsys):
     native = await client.get_client()
     names = {"__name__": "document", "client": client, "redis": native, "aiecs_redis": aiecs_redis}
     names.update(redis_client=client, _compare=comparison(page))
+    stack = contextlib.ExitStack()
     try:
+        places = places_of(page, server, stack)
         code = compile(setup(page), page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         await execute(code, names)
         for block in blocks(page, "python"):
             if block.not_run:
                 compiled(block)
             elif "asyncio.run(" in block.text:
-                run_program(block, server)
+                run_program(block, server, places)
             else:
-                await execute(compiled(block, server), names)
+                await execute(compiled(block, places), names)
     finally:
         for made in {id(v): v for v in names.values() if v is not native}.values():
             if isinstance(made, aiecs_redis.Redis):
                 await made.aclose()
+        stack.close()
 
 
 @pytest.fixture
@@ -376,6 +394,11 @@ def test_data_can_be_read(page):
             import tomllib
 
             tomllib.loads(block.text)
+
+
+def test_every_setting_is_in_its_page():
+    named = set(re.findall(r"`(REDIS_\w+)`", read("docs/settings.md")))
+    assert named == set(settings.VARIABLES)
 
 
 # ------------------------------------------------------------------------ links

@@ -1,7 +1,6 @@
 """The local servers and the fault proxy that other tests rely on."""
 
 import os
-import shutil
 import signal
 import socket
 import ssl
