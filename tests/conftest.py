@@ -11,6 +11,7 @@ import signal
 
 import pytest
 import pytest_asyncio
+from redis.asyncio.connection import AbstractConnection
 
 from aiecs_redis import settings
 from aiecs_redis.redis_client import RedisClient
@@ -120,6 +121,21 @@ def start_server():
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def python_connections(monkeypatch):
+    """The connections redis-py opened itself; empty when all went the native way."""
+    opened = []
+    connect = AbstractConnection.connect
+
+    async def recording_connect(self, *args, **kwargs):
+        if not self.is_connected:
+            opened.append(self)
+        await connect(self, *args, **kwargs)
+
+    monkeypatch.setattr(AbstractConnection, "connect", recording_connect)
+    return opened
 
 
 @pytest_asyncio.fixture

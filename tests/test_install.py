@@ -15,7 +15,6 @@ import pytest
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.asyncio.utils
-from redis.asyncio.connection import AbstractConnection
 
 import aiecs_redis
 from aiecs_redis.__main__ import main
@@ -50,21 +49,6 @@ def installed():
     """install() is in effect. Returns what it says."""
     yield aiecs_redis.install()
     aiecs_redis.uninstall()
-
-
-@pytest.fixture
-def python_connections(monkeypatch):
-    """The connections redis-py opened itself; empty when all went the native way."""
-    opened = []
-    connect = AbstractConnection.connect
-
-    async def recording_connect(self, *args, **kwargs):
-        if not self.is_connected:
-            opened.append(self)
-        await connect(self, *args, **kwargs)
-
-    monkeypatch.setattr(AbstractConnection, "connect", recording_connect)
-    return opened
 
 
 # ------------------------------------------------------------------ the names

@@ -10,7 +10,6 @@ import importlib
 import sys
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 
 import aiecs_redis
 
@@ -40,18 +39,3 @@ def imported_afresh(native_names):
         for name in belonging_to(package):
             del sys.modules[name]
         sys.modules.update(modules)
-
-
-@pytest.fixture
-def python_connections(monkeypatch):
-    """The connections redis-py opened itself; empty when all went the native way."""
-    opened = []
-    connect = AbstractConnection.connect
-
-    async def recording_connect(self, *args, **kwargs):
-        if not self.is_connected:
-            opened.append(self)
-        await connect(self, *args, **kwargs)
-
-    monkeypatch.setattr(AbstractConnection, "connect", recording_connect)
-    return opened
