@@ -75,7 +75,7 @@ class ConnectRetry(Retry):
     """
 
 
-FAILOVER_RETRY = ConnectRetry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), 40)
+FAILOVER_RETRY = ConnectRetry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), 25)
 """With Sentinel the server is away while a failover lasts: about ten seconds are waited."""
 
 _PARSERS = (_AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Parser)

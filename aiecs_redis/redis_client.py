@@ -37,8 +37,9 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict, TypeVar, Un
 import redis.asyncio
 
 from aiecs_redis import settings
+from aiecs_redis._cluster_info import cluster_info
 from aiecs_redis._native import guard, truth
-from aiecs_redis._opening import open_redis, test_connection
+from aiecs_redis._opening import is_cluster, open_redis, test_connection
 from aiecs_redis._single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ class RedisClient:
             await client.aclose()
 
     async def get_client(self) -> Redis[str]:
-        """Return the `redis.asyncio.Redis` (our subclass of it) underneath.
+        """Return the `redis.asyncio.Redis` (our subclass of it) underneath; of a cluster, the
+        `redis.asyncio.RedisCluster`.
 
         Raises:
             RuntimeError: `initialize()` has not been called, or `close()` has.
@@ -297,17 +299,23 @@ class RedisClient:
         After an error False, and it is logged: `Redis ping failed: {e}`.
         """
         try:
-            return guard((self._client or _NO_CLIENT).ping(), _ping_failed, None)
+            client = self._client or _NO_CLIENT
+            if is_cluster(client):  # of a replica that is down nobody need know
+                return guard(truth(client.ping(target_nodes="primaries")), _ping_failed, None)
+            return guard(client.ping(), _ping_failed, None)
         except Exception as exc:
             return guard(_raising(exc), _ping_failed, None)
 
     def info(self, section: str | None = None) -> Call[dict[str, Any]]:
         """Return what INFO says, parsed by redis-py; of one section if it is named.
 
+        Of a cluster, what its masters say, counts added; `nodes` has what each of them says.
         After an error {}, and it is logged: `Redis info failed: {e}`.
         """
         try:
             client = self._client or _NO_CLIENT
+            if is_cluster(client):
+                return guard(cluster_info(client, section), _info_failed, section)
             call = client.info() if section is None else client.info(section)
             return guard(call, _info_failed, section)
         except Exception as exc:
@@ -322,7 +330,10 @@ class RedisClient:
         """
         try:
             client: Any = await self.get_client()
-            info = await client.info("clients")
+            if is_cluster(client):
+                info = await cluster_info(client, "clients")
+            else:
+                info = await client.info("clients")
             return {
                 "connected_clients": info.get("connected_clients", 0),
                 "client_recent_max_input_buffer": info.get("client_recent_max_input_buffer", 0),

@@ -53,7 +53,10 @@ class SentinelConnectionPool(BaseSentinelConnectionPool):
         service_name: of the master, to the Sentinels.
         is_master: whether its connections lead to the master, or to replicas.
         master_address: (host, port) as known last; None before.
+        owns_sentinel: whether closing its connections closes those to the Sentinels.
     """
+
+    owns_sentinel = False
 
     def __init__(self, service_name: str, sentinel_manager: BaseSentinel, **kwargs: Any) -> None:
         super().__init__(service_name, sentinel_manager, **kwargs)  # type: ignore[no-untyped-call]
@@ -171,6 +174,8 @@ class SentinelConnectionPool(BaseSentinelConnectionPool):
             await asyncio.gather(task, return_exceptions=True)
         if isinstance(self.sentinel_manager, Sentinel):
             await self.sentinel_manager._watch.remove(self)
+        if self.owns_sentinel:
+            await self.sentinel_manager.aclose()
 
 
 class Sentinel(BaseSentinel):
@@ -243,14 +248,15 @@ class Sentinel(BaseSentinel):
         """
         errors: list[str] = []
         stale: list[tuple[int, tuple[str, int]]] = []
-        known = False
+        known = lost = False
 
         async def ask(client: Any) -> Any:
-            nonlocal known
+            nonlocal known, lost
             try:
                 masters = await client.sentinel_masters()
             except _LOST as exc:
                 errors.append(f"{client} - {exc!r}")
+                lost = lost or not isinstance(exc, redis.exceptions.AuthenticationError)
                 return None
             state = masters.get(service_name)
             known = known or bool(state)
@@ -285,7 +291,7 @@ class Sentinel(BaseSentinel):
             return address
         told = f" : {', '.join(errors)}" if errors else ""
         error = MasterNotFoundError(f"No master found for {service_name!r}{told}")
-        error.unknown = not known and not errors  # type: ignore[attr-defined]
+        error.unknown = not known and not lost  # type: ignore[attr-defined]
         raise error
 
     async def discover_slaves(self, service_name: str) -> Sequence[tuple[str, int]]:

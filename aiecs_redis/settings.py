@@ -11,6 +11,15 @@ REDIS_SOCKET_TIMEOUT, REDIS_SSL_CA_CERTS, ... (`VARIABLES` lists them). Other va
 begin with REDIS_ are none of our business. An empty variable counts as not set, and `none`
 in one of the time limits means no limit.
 
+**Sentinel.** `sentinels` is a list of "host:port" texts or (host, port) pairs, or one text with
+commas, and `sentinel_master` the name of the master; REDIS_SENTINELS and REDIS_SENTINEL_MASTER.
+`sentinel_username`, `sentinel_password` and `sentinel_ssl` are for the Sentinels themselves, the
+other settings for the master.
+
+**Cluster.** `cluster_nodes` (REDIS_CLUSTER_NODES) is such a list of some of the nodes. With
+`cluster` true (REDIS_CLUSTER) the host is one of them; when that is not said, a `RedisClient` asks
+the server. Each of these ways to say where is by itself: with a list, an address is an error.
+
 **Precedence.** For each key: explicit config, then environment, then the documented default
 (`DEFAULTS`). Within one source a URL comes before host, port and the other pieces; what it
 leaves out (user name, password, database, options) is filled from them. An explicit `url`,
@@ -178,6 +187,36 @@ def _tls_version(value: Any) -> ssl.TLSVersion:
     raise _Wrong("a TLS version such as TLSv1.2 or TLSv1.3")
 
 
+def _nodes(value: Any) -> list[tuple[str, int]]:
+    wanted = (
+        "host:port pairs such as 10.0.0.1:26379,10.0.0.2:26379, with commas or as a list; an IPv6"
+        " address in brackets"
+    )
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple, set, frozenset)):
+        raise _Wrong(wanted)
+    found: list[tuple[str, int]] = []
+    for item in items:
+        if isinstance(item, str):
+            if not item.strip():
+                continue  # a comma at the end
+            host, _, port = item.strip().rpartition(":")
+            host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+            bare = ":" in host and "[" not in item
+        elif isinstance(item, (list, tuple)) and len(item) == 2:
+            host, port, bare = item[0], item[1], False
+        else:
+            raise _Wrong(wanted)
+        if not isinstance(host, str) or not host.strip() or "/" in host or "@" in host or bare:
+            raise _Wrong(wanted)
+        address = host, _whole(1, 65535)(port)
+        if address not in found:
+            found.append(address)
+    if not found:
+        raise _Wrong(wanted)
+    return found
+
+
 def _as_it_is(value: Any) -> Any:
     return value
 
@@ -223,10 +262,25 @@ _FROM_TEXT: dict[str, Callable[[Any], Any]] = {
     "ssl_min_version": _tls_version,
     "ssl_ciphers": _text,
     "ssl_password": _secret,
+    "sentinels": _nodes,
+    "sentinel_master": _text,
+    "sentinel_username": _secret,
+    "sentinel_password": _secret,
+    "sentinel_ssl": _flag,
+    "cluster_nodes": _nodes,
+    "cluster": _flag,
 }
 
 _OURS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
-_HIDDEN = frozenset({"password", "ssl_password", "credential_provider"})
+SENTINEL_KEYS = (
+    "sentinels",
+    "sentinel_master",
+    "sentinel_username",
+    "sentinel_password",
+    "sentinel_ssl",
+)
+_CLUSTER = ("cluster_nodes", "cluster")
+_HIDDEN = frozenset({"password", "ssl_password", "sentinel_password", "credential_provider"})
 _ADDRESS = ("host", "port", "unix_socket_path")
 _NEVER_NONE = frozenset(
     {
@@ -270,15 +324,26 @@ _ALIASES = {
     "pool_size": "max_connections",
     "maxsize": "max_connections",
     "keepalive": "socket_keepalive",
+    "sentinel_hosts": "sentinels",
+    "sentinel_nodes": "sentinels",
+    "master_name": "sentinel_master",
+    "sentinel_master_name": "sentinel_master",
+    "service_name": "sentinel_master",
+    "sentinel_service_name": "sentinel_master",
+    "startup_nodes": "cluster_nodes",
+    "nodes": "cluster_nodes",
+    "cluster_mode": "cluster",
+    "cluster_enabled": "cluster",
     "charset": "encoding",
     "errors": "encoding_errors",
 }
 
 
-def _constructor() -> dict[str, inspect.Parameter]:
+def parameters(client_class: type) -> dict[str, inspect.Parameter]:
+    """Return what can be given by name to the constructor of a client."""
     found: dict[str, inspect.Parameter] = {}
     # The whole MRO: redis.asyncio.Redis may by now be a subclass with **kwargs of its own.
-    for cls in reversed(redis.asyncio.Redis.__mro__):
+    for cls in reversed(client_class.__mro__):
         init = vars(cls).get("__init__")
         if inspect.isfunction(init):
             found.update(inspect.signature(init).parameters)
@@ -286,9 +351,9 @@ def _constructor() -> dict[str, inspect.Parameter]:
     return {n: p for n, p in found.items() if n != "self" and p.kind in named}
 
 
-_PARAMETERS = _constructor()
+_PARAMETERS = parameters(redis.asyncio.Redis)
 
-KEYS: frozenset[str] = frozenset({"url", *_OURS, *_PARAMETERS})
+KEYS: frozenset[str] = frozenset({"url", *_OURS, *SENTINEL_KEYS, *_CLUSTER, *_PARAMETERS})
 """Every key a config dictionary may hold, with the installed redis-py."""
 
 VARIABLES: Mapping[str, str] = MappingProxyType(
@@ -394,7 +459,7 @@ def _from_url(name: str, url: Any) -> dict[str, Any]:
     if parts.password:
         found["password"] = unquote(parts.password)
     for option, text in parse_qsl(parts.query, keep_blank_values=True):
-        if option not in VARIABLES.values() or option == "url":
+        if option not in VARIABLES.values() or option in ("url", *SENTINEL_KEYS, *_CLUSTER):
             raise ValueError(f"{name}: {_unknown(option)}")
         limitless = _no_limit(option, text)
         found[option] = None if limitless else parsed(f"option {option}", option, text)
@@ -434,10 +499,72 @@ def check(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
-def _from_environment(environ: Mapping[str, str], placed: bool) -> dict[str, Any]:
-    """Return what the environment sets; no URL or socket path when the config has an address."""
+def _placed_by(placed: str) -> tuple[str, ...]:
+    """What the environment does not decide when the config says where by such a key."""
+    if placed in _ADDRESS:
+        return ("unix_socket_path", *SENTINEL_KEYS, *_CLUSTER[:1])
+    if placed == "sentinels":
+        return (*_ADDRESS, *_CLUSTER)
+    return (*_ADDRESS, *SENTINEL_KEYS) if placed else ()
+
+
+def _refuse_contradictions(found: Mapping[str, Any], said: Mapping[str, str]) -> None:
+    """Tell of settings that exclude each other.
+
+    Args:
+        found: all that was set, without defaults.
+        said: how the user has called a key, if not by its name.
+    """
+
+    def name(key: str) -> str:
+        return said.get(key, key)
+
+    def refuse(key: str, other: str, fix: str) -> None:
+        raise ValueError(f"{name(key)} and {name(other)} exclude each other: {fix}")
+
+    lists = [key for key in ("sentinels", "cluster_nodes") if found.get(key) is not None]
+    if len(lists) == 2:
+        refuse(lists[0], lists[1], "say where the Sentinels are, or the nodes of the cluster")
+    for key in lists:
+        for other in _ADDRESS:
+            if found.get(other) is not None:
+                fix = "leave out (or empty) the one that does not say where the server is"
+                refuse(key, other, fix)
+    if found.get("sentinels") is not None and found.get("sentinel_master") is None:
+        raise ValueError(
+            f"{name('sentinels')} is set, but sentinel_master is not: give the name of the master"
+            " in the configuration of the Sentinels (REDIS_SENTINEL_MASTER), often mymaster"
+        )
+    for key in SENTINEL_KEYS[1:]:
+        if found.get(key) is not None and found.get("sentinels") is None:
+            raise ValueError(
+                f"{name(key)} is set, but sentinels is not: say where they are"
+                " (REDIS_SENTINELS=host:26379,host:26379)"
+            )
+    if found.get("cluster") and found.get("sentinels") is not None:
+        refuse("cluster", "sentinels", "Sentinels do not watch over a cluster")
+    if found.get("cluster") is False and found.get("cluster_nodes") is not None:
+        refuse("cluster_nodes", "cluster", "cluster=False is for a single server")
+    if not (found.get("cluster") or lists):
+        return
+    for key in ("connection_pool", "unix_socket_path"):
+        if found.get(key) is not None:
+            refuse(lists[0] if lists else "cluster", key, "connections of its own are made")
+    if found.get("single_connection_client"):
+        refuse(
+            lists[0] if lists else "cluster",
+            "single_connection_client",
+            "one connection does not lead to several servers",
+        )
+    if found.get("sentinels") is None and found.get("db"):
+        raise ValueError(f"{name('db')}={found['db']}: a cluster has database 0 only")
+
+
+def _from_environment(environ: Mapping[str, str], placed: str) -> dict[str, Any]:
+    """Return what the environment sets; of where the server is, nothing when the config says so
+    in another way (`placed` is its key, or "")."""
     url = "" if placed else environ.get("REDIS_URL", "").strip()
-    skipped = {"url", *(_ADDRESS if url else ()), *(("unix_socket_path",) if placed else ())}
+    skipped = {"url", *(_ADDRESS if url else ()), *(_placed_by(placed))}
     found: dict[str, Any] = {}
     for name, key in VARIABLES.items():
         text = environ.get(name, "")
@@ -467,11 +594,19 @@ def load(
     """
     explicit = check(config)
     if explicit.get("connection_pool") is not None:
+        _refuse_contradictions(explicit, {})
         return explicit
-    placed = "host" in explicit or explicit.get("unix_socket_path") is not None
-    ambient = _from_environment(os.environ if environ is None else environ, placed)
+    keys = ("sentinels", "cluster_nodes", "host", "unix_socket_path")
+    placed = next((key for key in keys if explicit.get(key) is not None), "")
+    environ = os.environ if environ is None else environ
+    ambient = _from_environment(environ, placed)
+    said = {key: f"REDIS_{key.upper()}" for key in ambient if key not in explicit}
+    if environ.get("REDIS_URL", "").strip():
+        said.update({key: "REDIS_URL" for key in _ADDRESS if key in said})
+    _refuse_contradictions({**ambient, **explicit}, said)
     found = {**DEFAULTS, **ambient, **explicit}
-    if found.get("unix_socket_path") is not None:
+    elsewhere = ("sentinels", "cluster_nodes", "unix_socket_path")
+    if any(found.get(key) is not None for key in elsewhere):
         found.pop("host")
         found.pop("port")
     if found.get("ssl") is None:
@@ -485,11 +620,21 @@ def load(
 
 
 def location(settings: Mapping[str, Any]) -> str:
-    """Return `host:port/db` (or `unix:path/db`) of settings as `load()` gives them."""
+    """Return `host:port/db` of settings as `load()` gives them.
+
+    Or `unix:path/db`, `mymaster@sentinel:port,sentinel:port/db`, `node:port,node:port/0`.
+    """
     pool = settings.get("connection_pool")
     if pool is not None:
         settings = getattr(pool, "connection_kwargs", {})
     db = settings.get("db") or 0
+    for key, prefix in (
+        ("sentinels", f"{settings.get('sentinel_master')}@"),
+        ("cluster_nodes", ""),
+    ):
+        if settings.get(key):
+            nodes = (f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in settings[key])
+            return f"{prefix}{','.join(nodes)}/{db}"
     path = settings.get("unix_socket_path") or settings.get("path")
     if path:
         return f"unix:{path}/{db}"

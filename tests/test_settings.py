@@ -176,7 +176,7 @@ def test_every_keyword_of_redis_py_is_a_key():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_every_key_is_a_keyword_of_our_redis():
     client = aiecs_redis.Redis
-    for key in settings.KEYS - {"url"}:
+    for key in settings.KEYS - {"url", *settings.SENTINEL_KEYS, "cluster", "cluster_nodes"}:
         default = inspect.signature(redis.asyncio.Redis.__init__).parameters.get(key)
         ours = CircuitBreaker() if key == "circuit_breaker" else 1
         client(**{key: default.default if default is not None else ours})
@@ -450,3 +450,121 @@ async def test_a_connection_pool_brings_everything_itself():
 )
 def test_location(config, expected):
     assert settings.location(settings.load(config, {})) == expected
+
+
+# ----------------------------------------------------------- Sentinel and cluster
+
+TWO = [("10.0.0.1", 26379), ("10.0.0.2", 26380)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "10.0.0.1:26379,10.0.0.2:26380",
+        " 10.0.0.1:26379 , 10.0.0.2:26380, ",
+        ["10.0.0.1:26379", "10.0.0.2:26380"],
+        [("10.0.0.1", 26379), ("10.0.0.2", "26380")],
+        (["10.0.0.1", 26379], "10.0.0.2:26380", "10.0.0.1:26379"),
+    ],
+)
+@pytest.mark.parametrize("key", ["sentinels", "cluster_nodes"])
+def test_lists_of_nodes(key, given):
+    config = {key: given, **({"sentinel_master": "mymaster"} if key == "sentinels" else {})}
+    found = settings.load(config, {})
+    assert found[key] == TWO
+    assert "host" not in found
+    assert "port" not in found
+    if isinstance(given, str):
+        environ = {f"REDIS_{name.upper()}": value for name, value in config.items()}
+        assert settings.load(None, environ) == found
+
+
+def test_an_ipv6_address_is_written_in_brackets():
+    assert settings.load({"cluster_nodes": "[::1]:7000"}, {})["cluster_nodes"] == [("::1", 7000)]
+    assert "brackets" in failure({"cluster_nodes": "::1:7000"})
+
+
+@pytest.mark.parametrize(
+    "given", ["", ",", "host", "host:", "host:x", "host:0", ":6379", "redis://h:1", [], [1], 7]
+)
+def test_what_is_no_list_of_nodes_is_named(given):
+    said = failure({"cluster_nodes": given})
+    assert said.startswith("cluster_nodes=")
+    assert "valid" in said
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "words"),
+    [
+        ({"sentinels": "h:1"}, {}, ("sentinels", "sentinel_master", "REDIS_SENTINEL_MASTER")),
+        ({}, {"REDIS_SENTINELS": "h:1"}, ("REDIS_SENTINELS", "REDIS_SENTINEL_MASTER")),
+        ({"sentinel_master": "m"}, {}, ("sentinel_master", "REDIS_SENTINELS")),
+        ({"sentinel_password": SECRET}, {}, ("sentinel_password", "REDIS_SENTINELS")),
+        (
+            {"sentinels": "h:1", "sentinel_master": "m", "cluster_nodes": "h:2"},
+            {},
+            ("sentinels", "cluster_nodes", "exclude"),
+        ),
+        ({"sentinels": "h:1", "sentinel_master": "m", "host": "x"}, {}, ("sentinels", "host")),
+        ({"cluster_nodes": "h:1", "url": "redis://x"}, {}, ("cluster_nodes", "host")),
+        (
+            {},
+            {"REDIS_CLUSTER_NODES": "h:1", "REDIS_HOST": "x"},
+            ("REDIS_CLUSTER_NODES", "REDIS_HOST", "empty"),
+        ),
+        (
+            {},
+            {"REDIS_CLUSTER_NODES": "h:1", "REDIS_URL": f"redis://:{SECRET}@x"},
+            ("REDIS_CLUSTER_NODES", "REDIS_URL"),
+        ),
+        ({"cluster_nodes": "h:1", "db": 1}, {}, ("db=1", "database 0")),
+        ({}, {"REDIS_CLUSTER": "yes", "REDIS_DB": "2"}, ("REDIS_DB=2", "database 0")),
+        ({"cluster_nodes": "h:1", "cluster": False}, {}, ("cluster_nodes", "cluster=False")),
+        (
+            {"cluster": True, "sentinels": "h:1", "sentinel_master": "m"},
+            {},
+            ("cluster", "sentinels"),
+        ),
+        (
+            {"cluster_nodes": "h:1", "single_connection_client": True},
+            {},
+            ("single_connection_client",),
+        ),
+        ({"cluster": True, "unix_socket_path": "/s"}, {}, ("cluster", "unix_socket_path")),
+        (
+            {"connection_pool": object(), "sentinels": "h:1", "sentinel_master": "m"},
+            {},
+            ("connection_pool", "sentinels"),
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused_by_name(config, environ, words):
+    said = failure(config, environ)
+    assert all(word in said for word in words), said
+
+
+def test_where_the_config_says_so_the_environment_does_not():
+    environ = {"REDIS_SENTINELS": "h:1", "REDIS_SENTINEL_MASTER": "m", "REDIS_PASSWORD": SECRET}
+    found = settings.load({"host": "x"}, environ)
+    assert (found["host"], found["password"]) == ("x", SECRET)
+    assert not set(found) & set(settings.SENTINEL_KEYS)
+    found = settings.load({"cluster_nodes": "h:1"}, environ)
+    assert not set(found) & set(settings.SENTINEL_KEYS)
+    config = {"sentinels": "h:1", "sentinel_master": "m"}
+    found = settings.load(config, {"REDIS_HOST": "x", "REDIS_PORT": "1", "REDIS_URL": "redis://y"})
+    assert "host" not in found
+    assert "port" not in found
+
+
+def test_the_location_of_sentinels_and_clusters():
+    config = {"sentinels": TWO, "sentinel_master": "mymaster", "db": 3}
+    where = "mymaster@10.0.0.1:26379,10.0.0.2:26380/3"
+    assert settings.location(settings.load(config, {})) == where
+    config = {"cluster_nodes": "a:1,[::1]:2"}
+    assert settings.location(settings.load(config, {})) == "a:1,[::1]:2/0"
+
+
+def test_the_names_of_others_are_explained():
+    assert "'cluster_nodes'" in failure({"startup_nodes": "h:1"})
+    assert "'sentinel_master'" in failure({"service_name": "m"})
+    assert "sentinels" in failure({"url": "redis://h?sentinels=h:1"})
