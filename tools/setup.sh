@@ -25,8 +25,9 @@ missing_packages() {
     compiles "" "#include <stdlib.h>" || echo build-essential
     [ -f "$include/Python.h" ] || echo "python$version-dev"
     compiles "${CPPFLAGS:-} ${CFLAGS:-}" "#include <openssl/ssl.h>" || echo libssl-dev
-    # A server in REDIS_HOST serves as well.
-    [ -n "${REDIS_HOST:-}" ] || command -v redis-server >/dev/null || echo redis-server
+    # A server in REDIS_HOST serves as well, and so does Valkey.
+    [ -n "${REDIS_HOST:-}" ] || command -v "${AIECS_REDIS_SERVER:-redis-server}" >/dev/null ||
+        command -v valkey-server >/dev/null || echo redis-server
     # The tests make themselves certificates for TLS.
     command -v openssl >/dev/null || echo openssl
 }
