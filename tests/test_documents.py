@@ -40,7 +40,7 @@ PAGES = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
 )
 LANGUAGES = {"python", "sh", "text", "yaml", "toml", "json"}
-MAX_NOT_RUN = 4
+MAX_NOT_RUN = 3
 
 FENCE = re.compile(
     r"(?P<marks>(?:^ *<!--(?:(?!-->).)*-->\n+)*)"
