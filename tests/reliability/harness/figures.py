@@ -35,6 +35,11 @@ CASES = {
     "secrets": "Secrets in repr, log, exception",
     "outage": "Total outage, 1,000 clients",
     "outage-breaker": "Total outage, 1,000 clients with a circuit breaker",
+    "cluster-slots": "Cluster: slots moved under load",
+    "cluster-failovers": "Cluster: failovers, forced failovers, `kill -9` under load",
+    "cluster-pause": "Cluster: masters stopped for a moment (SIGSTOP) under load",
+    "cluster-ports": "Cluster: nodes back at other ports under load",
+    "sentinel-failovers": "Sentinel: failovers, `kill -9`, SIGSTOP of the master under load",
 }
 
 
