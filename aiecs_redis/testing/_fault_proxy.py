@@ -12,6 +12,11 @@ from typing import Any
 __all__ = ["FaultProxy", "Flow"]
 
 
+# With asyncio's 100, a thousand clients that come back at the same time would wait for TCP to try
+# again, a second and more later.
+_BACKLOG = 4096
+
+
 class Flow:
     """One direction of a `FaultProxy`; the attributes may be changed at any time.
 
@@ -155,7 +160,7 @@ class FaultProxy:
         try:
             try:
                 server = loop.run_until_complete(
-                    asyncio.start_server(self._serve, self.host, self.port)
+                    asyncio.start_server(self._serve, self.host, self.port, backlog=_BACKLOG)
                 )
                 self.port = server.sockets[0].getsockname()[1]
             except BaseException as exc:

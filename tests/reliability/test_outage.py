@@ -5,7 +5,7 @@ import resource
 import time
 
 import pytest
-from harness.measure import percentile, run, sizes
+from harness.measure import in_thread, percentile, run, sizes
 from redis.exceptions import ConnectionError, TimeoutError
 
 import aiecs_redis
@@ -150,6 +150,45 @@ def test_outage_with_a_circuit_breaker(figure, many_descriptors, size):
     assert attempts / clients / away < 2.0
     assert max(tenths[5:]) < 0.5 * clients
     assert max(recovery) < 4.0
+
+
+@pytest.mark.parametrize("breaker", [False, True], ids=["default", "circuit-breaker"])
+@pytest.mark.parametrize("size", sizes(everyday=(100, 1.0), long=(1000, 6.0)))
+def test_recovery(breaker, figure, many_descriptors, size):
+    """A real server dies and is started again: no proxy between that has to keep up with all."""
+    clients, away = size
+    options = {"circuit_breaker": aiecs_redis.CircuitBreaker()} if breaker else {}
+
+    async def main():
+        stop = asyncio.Event()
+        make = aiecs_redis.Redis
+        callers = [Caller(make(**server.kwargs, **options)) for _ in range(clients)]
+        tasks = [asyncio.create_task(caller.run(stop)) for caller in callers]
+        while not all(caller.last_success for caller in callers):
+            await asyncio.sleep(0.05)
+        await in_thread(server.kill)
+        await asyncio.sleep(away)
+        await in_thread(server.start)
+        back = time.monotonic()  # start() returns when it has answered a PING
+        recovery = await recoveries(callers, back - 0.05)
+        with server.connect() as admin:
+            connections = admin.info("stats")["total_connections_received"]
+        stop.set()
+        await asyncio.gather(*tasks)
+        for caller in callers:
+            await caller.client.aclose()
+        return recovery, connections
+
+    with RedisServer(config={"maxclients": 4000}) as server:
+        recovery, connections = run(main(), 120)
+    figure(
+        "recovery-breaker" if breaker else "recovery",
+        f"{clients:,} clients, {away:.0f} s away: half of them back after "
+        f"{percentile(recovery, 0.5):.1f} s, all after {max(recovery):.1f} s, with "
+        f"{connections / clients:.2f} connections each",
+    )
+    assert max(recovery) < 3.0  # 2 s when nothing else runs
+    assert connections < clients * 1.2 + 20
 
 
 def is_open(caller):

@@ -35,6 +35,8 @@ CASES = {
     "secrets": "Secrets in repr, log, exception",
     "outage": "Total outage, 1,000 clients",
     "outage-breaker": "Total outage, 1,000 clients with a circuit breaker",
+    "recovery": "Server killed and started, 1,000 clients: the way back",
+    "recovery-breaker": "The same with a circuit breaker",
     "cluster-slots": "Cluster: slots moved under load",
     "cluster-failovers": "Cluster: failovers, forced failovers, `kill -9` under load",
     "cluster-pause": "Cluster: masters stopped for a moment (SIGSTOP) under load",
