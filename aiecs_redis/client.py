@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
+from urllib.parse import unquote_plus
 
 from redis.asyncio.client import Monitor
 
@@ -52,6 +53,40 @@ def take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ValueError(f"{name}={value!r}: give a number greater than 0")
     return own
+
+
+# How a URL writes them; the number for a circuit breaker is that of its failures.
+_URL_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "max_pending_bytes": (int, "give a whole number greater than 0"),
+    "pool_timeout": (float, "give a number greater than 0"),
+    "operation_timeout": (float, "give a number greater than 0"),
+    "circuit_breaker": (
+        lambda text: CircuitBreaker(failures=int(text)),
+        "give the number of failures, at least 1",
+    ),
+}
+
+
+def _take_url_options(url: str) -> tuple[str, dict[str, Any]]:
+    """The URL without our own options, the rest of it letter by letter, and those options."""
+    before, mark, query = url.partition("?")
+    query, fragment_mark, fragment = query.partition("#")
+    own: dict[str, Any] = {}
+    kept = []
+    for pair in query.split("&"):
+        name, text = map(unquote_plus, pair.partition("=")[::2])
+        parse, fix = _URL_OPTIONS.get(name, (None, ""))
+        if parse is None:
+            kept.append(pair)
+            continue
+        try:
+            own.setdefault(name, parse(text))
+        except ValueError:
+            raise ValueError(f"{name}={text!r} in the URL: {fix}") from None
+    if not own:
+        return url, own
+    rest = "&".join(kept)
+    return before + (mark + rest if rest else "") + fragment_mark + fragment, own
 
 
 class _CoroutineExecutor:
@@ -155,8 +190,18 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
         auto_close_connection_pool: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A client for redis://, rediss:// or unix:// URLs, as redis.asyncio.Redis.from_url."""
-        own = take_own_options(kwargs)
+        """A client for redis://, rediss:// or unix:// URLs, as redis.asyncio.Redis.from_url.
+
+        The URL's query may hold our own options, too (`?pool_timeout=2&circuit_breaker=5`, the
+        number of failures); as with redis-py's, they come before keywords.
+
+        Raises:
+            ValueError: an option has no such value, or the URL another scheme.
+        """
+        url, from_url = _take_url_options(url)
+        own = take_own_options({**kwargs, **from_url})
+        for name in _OWN_OPTIONS:
+            kwargs.pop(name, None)
         if "retry" in kwargs:
             kwargs["retry"] = _options.asynchronous_retry(kwargs["retry"])
         make: Any = super().from_url

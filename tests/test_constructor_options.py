@@ -809,6 +809,38 @@ def test_option_of_a_url(name):
     assert name in {**by_url.connection_pool.connection_kwargs, "max_connections": 7}
 
 
+def test_own_options_of_a_url():
+    url = (
+        "redis://127.0.0.1:1/2?client_name=a%2520b&pool_timeout=2.5&max_pending_bytes=1000"
+        "&operation_timeout=1e0&circuit%5fbreaker=3&pool_timeout=9&health_check_interval=7"
+    )
+    client = aiecs_redis.Redis.from_url(url, pool_timeout=8)
+    assert client.connection_pool._aiecs_options == {
+        "pool_timeout": 2.5,  # the URL's before the keyword, and the first of two, as with redis-py
+        "max_pending_bytes": 1000,
+        "operation_timeout": 1.0,
+        "circuit_breaker": aiecs_redis.CircuitBreaker(failures=3),
+    }
+    given = client.connection_pool.connection_kwargs
+    assert given["client_name"] == "a%20b"
+    assert (given["db"], given["health_check_interval"]) == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("option", "fix"),
+    [
+        ("pool_timeout=soon", "pool_timeout='soon' in the URL: give a number greater than 0"),
+        ("pool_timeout=0", "pool_timeout=0.0: give a number greater than 0"),
+        ("operation_timeout=nan", "operation_timeout=nan: give a number greater than 0"),
+        ("max_pending_bytes=1.5", "max_pending_bytes='1.5' in the URL: give a whole number"),
+        ("circuit_breaker=0", "circuit_breaker='0' in the URL: give the number of failures"),
+    ],
+)
+def test_wrong_own_option_of_a_url(option, fix):
+    with pytest.raises(ValueError, match=re.escape(fix)):
+        aiecs_redis.Redis.from_url(f"redis://127.0.0.1:1?{option}")
+
+
 async def test_a_url_with_everything(case):
     url = f"redis://ann:secret@127.0.0.1:{case.server.port}/2?client_name=from-url&protocol=2"
     async with case.client(made=aiecs_redis.Redis.from_url(url)) as client:
