@@ -36,6 +36,7 @@ enum {
     AR_NEVER_DECODE = 1 << 3, /* the reply is binary whatever the client's setting */
     AR_LEND = 1 << 4,         /* sends nothing: is after a connection of its own */
     AR_TAKES = 1 << 5,        /* what the reply brings is gone from the server */
+    AR_SECRET = 1 << 6, /* there is a password in it: its bytes are wiped once they are sent */
 };
 
 /* What becomes of the commands of a pipeline and of their replies. */

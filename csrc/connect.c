@@ -29,6 +29,10 @@ future_done(PyObject *capsule, PyObject *future)
         Py_RETURN_NONE;
     }
     Py_CLEAR(conn->waiting_for);
+    if (result == NULL && PyErr_ExceptionMatches(conn->module_state->CancelledError)) {
+        /* Not those who wait for the connection have been cancelled. */
+        ar_error_set_given_up(conn->module_state);
+    }
     ar_conn_ref(conn);
     conn->continuation(conn, result);
     ar_conn_unref(conn);
@@ -48,6 +52,10 @@ ar_conn_wait_for(ar_conn *conn, PyObject *awaitable,
     PyObject *capsule = NULL, *callback = NULL, *result = NULL;
     if (future == NULL) {
         return -1;
+    }
+    if (conn->state == AR_CONN_CLOSED) { /* by what made the awaitable, or the future of it */
+        result = PyObject_CallMethod(future, "cancel", NULL);
+        goto done;
     }
     capsule = PyCapsule_New(conn, CAPSULE_NAME, release_capsule);
     if (capsule == NULL) {

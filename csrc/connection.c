@@ -53,7 +53,7 @@ ar_conn_free_context(ar_conn *conn)
     conn->context = NULL;
     conn->session = NULL;
     if (context != NULL) {
-        redisFree(context);
+        ar_io_free(context);
     }
     ar_reply_sink_clear(&conn->sink);
     ar_bulk_clear(&conn->bulk);
@@ -75,6 +75,7 @@ ar_conn_unref(ar_conn *conn)
     ar_ring_free(&inflight);
     ar_outq_clear(&conn->out);
     Py_CLEAR(conn->handshake_error);
+    Py_CLEAR(conn->waiting_for);
     Py_CLEAR(conn->addresses);
     Py_CLEAR(conn->address);
     Py_CLEAR(conn->config);
@@ -268,9 +269,13 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
         PyErr_NoMemory();
         return -1;
     }
+    ar_outq_mark mark = ar_outq_get_mark(&conn->out);
     uint64_t start = conn->out.enqueued;
     if (encode(conn, command) < 0) {
         return -1;
+    }
+    if (command->properties & AR_SECRET) {
+        ar_outq_keep_secret(&conn->out, mark);
     }
     command->wire_start = start;
     command->attempts++;

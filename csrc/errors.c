@@ -190,6 +190,21 @@ ar_error_set_bad_argument(ar_state *state, PyObject *argument)
                  dot != NULL ? dot + 1 : name);
 }
 
+void
+ar_error_set_given_up(ar_state *state)
+{
+    PyObject *cause = ar_exception_take();
+    PyObject *exception = ar_error_format(state->ConnectionError,
+                                          "Connecting was cancelled: the look-up of the name, "
+                                          "or the credential provider.");
+    if (exception != NULL) {
+        PyException_SetCause(exception, cause);
+        ar_exception_restore(exception);
+    } else {
+        Py_DECREF(cause);
+    }
+}
+
 PyObject *
 ar_error_copy(PyObject *exception)
 {

@@ -43,6 +43,9 @@ PyObject *ar_error_from_reply(ar_state *state, const char *text, size_t length);
 /* Sets redis-py's DataError for an argument that has no RESP form. */
 void ar_error_set_bad_argument(ar_state *state, PyObject *argument);
 
+/* Sets ConnectionError in place of the CancelledError that is set, which becomes its cause. */
+void ar_error_set_given_up(ar_state *state);
+
 /* A fresh instance that says the same: one exception object raised in many tasks would collect
  * all their tracebacks. Returns a new reference (to `exception` itself where copying fails). */
 PyObject *ar_error_copy(PyObject *exception);

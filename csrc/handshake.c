@@ -7,23 +7,48 @@
 enum { STEP_HELLO, STEP_AUTH, STEP_ID, STEP_SETNAME, STEP_SETINFO, STEP_SELECT };
 
 static int
-say(ar_conn *conn, int step, PyObject *const *words, Py_ssize_t count)
+say(ar_conn *conn, int step, PyObject *words)
 {
-    if (ar_encode_command(conn->module_state, &conn->out, &conn->config->codec, words, count) < 0) {
+    ar_outq_mark mark = ar_outq_get_mark(&conn->out);
+    if (ar_encode_command(conn->module_state, &conn->out, &conn->config->codec,
+                          &PyTuple_GET_ITEM(words, 0), PyTuple_GET_SIZE(words)) < 0) {
         return -1;
     }
+    ar_outq_keep_secret(&conn->out, mark);
     conn->steps[conn->step_count++] = (unsigned char)step;
     return 0;
 }
 
-/* Encodes the words of `format` (as for Py_BuildValue, a tuple) as one command. */
+/* What a codec has made of a password is in nobody else's hands. */
+static void
+wipe_copies(PyObject *settled, PyObject *words)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(words); i++) {
+        PyObject *copy = PyTuple_GET_ITEM(settled, i);
+        if (copy != PyTuple_GET_ITEM(words, i) && PyBytes_CheckExact(copy) &&
+            PyBytes_GET_SIZE(copy) > 1 && Py_REFCNT(copy) == 1) {
+            OPENSSL_cleanse(PyBytes_AS_STRING(copy), (size_t)PyBytes_GET_SIZE(copy));
+        }
+    }
+}
+
+/* Encodes the words (a tuple, stolen) as one command. The user's codec may run, and close the client. */
 static int
 say_tuple(ar_conn *conn, int step, PyObject *words)
 {
     if (words == NULL) {
         return -1;
     }
-    int result = say(conn, step, &PyTuple_GET_ITEM(words, 0), PyTuple_GET_SIZE(words));
+    int result = -1;
+    PyObject *settled = ar_arguments_settle(conn->module_state, &conn->config->codec, words);
+    if (settled != NULL && conn->state != AR_CONN_HANDSHAKE) {
+        PyErr_SetString(conn->module_state->ConnectionError,
+                        "The connection was closed meanwhile.");
+    } else if (settled != NULL) {
+        result = say(conn, step, settled);
+        wipe_copies(settled, words);
+    }
+    Py_XDECREF(settled);
     Py_DECREF(words);
     return result;
 }
@@ -127,6 +152,10 @@ become_ready(ar_conn *conn)
 static void
 introduce(ar_conn *conn, PyObject *credentials)
 {
+    if (conn->state != AR_CONN_HANDSHAKE) { /* the credential provider has closed the client */
+        PyErr_Clear();
+        return;
+    }
     conn->step_count = conn->step_done = 0;
     int result = credentials == NULL ? -1 : check_credentials(credentials);
     if (result == 0) {

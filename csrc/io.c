@@ -3,6 +3,8 @@
 
 #include "sds.h"
 
+#include <openssl/crypto.h>
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,18 +61,20 @@ write_plain(redisContext *context, ar_outq *queue, size_t limit)
 static int
 fill_tls_piece(redisContext *context, const ar_outq *queue)
 {
-    sds piece = context->obuf;
+    /* All the room at once: growing would leave copies behind. */
+    sds piece = sdsMakeRoomFor(context->obuf, TLS_PIECE);
+    if (piece == NULL) {
+        context->err = REDIS_ERR_OOM;
+        snprintf(context->errstr, sizeof(context->errstr), "Out of memory");
+        return -1;
+    }
+    context->obuf = piece;
     for (const ar_chunk *chunk = queue->head; chunk != NULL && sdslen(piece) < TLS_PIECE;
          chunk = chunk->next) {
         size_t room = TLS_PIECE - sdslen(piece), left = chunk->length - chunk->offset;
         piece = sdscatlen(piece, chunk->data + chunk->offset, left < room ? left : room);
-        if (piece == NULL) {
-            context->err = REDIS_ERR_OOM;
-            snprintf(context->errstr, sizeof(context->errstr), "Out of memory");
-            return -1;
-        }
-        context->obuf = piece;
     }
+    context->obuf = piece;
     return 0;
 }
 
@@ -97,6 +101,9 @@ write_tls(redisContext *context, ar_outq *queue, size_t limit)
         } else {
             sdsclear(context->obuf);
         }
+        /* It may have been a password. */
+        size_t left = length - (size_t)written;
+        OPENSSL_cleanse(context->obuf + left, length - left);
     }
     return 0;
 }
@@ -106,6 +113,15 @@ ar_io_write(redisContext *context, ar_outq *queue, size_t limit)
 {
     return ar_io_is_tls(context) ? write_tls(context, queue, limit)
                                  : write_plain(context, queue, limit);
+}
+
+void
+ar_io_free(redisContext *context)
+{
+    if (context->obuf != NULL) {
+        OPENSSL_cleanse(context->obuf, sdslen(context->obuf));
+    }
+    redisFree(context);
 }
 
 ssize_t

@@ -20,6 +20,9 @@ ar_io_read(redisContext *context, char *buffer, size_t size)
 ssize_t ar_io_read_two(redisContext *context, char *first, size_t first_size, char *second,
                        size_t second_size);
 
+/* Closes and frees it; what it has not sent is wiped. */
+void ar_io_free(redisContext *context);
+
 static inline int
 ar_io_is_tls(const redisContext *context)
 {

@@ -38,6 +38,11 @@ typedef struct {
         name, AR_BLOCKING, position                                                                \
     }
 
+/* A password is among its arguments. */
+#define SECRET(name)                                                                               \
+    {                                                                                              \
+        name, AR_SECRET, BLOCK_NONE                                                                \
+    }
 /* One whose reply takes something away: see ar_lanes_taking(). */
 #define TAKE(name, position)                                                                       \
     {                                                                                              \
@@ -46,8 +51,9 @@ typedef struct {
 
 /* Sorted by name: found by bisection. */
 static const command_entry table[] = {
+    SECRET("ACL SETUSER"),
     STATE("ASKING"),
-    STATE("AUTH"),
+    {"AUTH", AR_STATEFUL | AR_SECRET, BLOCK_NONE},
     READ("BITCOUNT"),
     READ("BITFIELD_RO"),
     READ("BITPOS"),
@@ -79,7 +85,7 @@ static const command_entry table[] = {
     READ("COMMAND DOCS"),
     READ("COMMAND INFO"),
     READ("CONFIG GET"),
-    SAME("CONFIG SET"),
+    {"CONFIG SET", AR_REPLAYABLE | AR_SECRET, BLOCK_NONE},
     READ("DBSIZE"),
     SAME("DEL"),
     STATE("DISCARD"),
@@ -103,7 +109,7 @@ static const command_entry table[] = {
     READ("GETBIT"),
     READ("GETRANGE"),
     SAME("HDEL"),
-    STATE("HELLO"),
+    {"HELLO", AR_STATEFUL | AR_SECRET, BLOCK_NONE},
     READ("HEXISTS"),
     READ("HGET"),
     READ("HGETALL"),
@@ -130,6 +136,7 @@ static const command_entry table[] = {
     READ("MEMORY STATS"),
     READ("MEMORY USAGE"),
     READ("MGET"),
+    SECRET("MIGRATE"),
     STATE("MONITOR"),
     SAME("MSET"),
     STATE("MULTI"),

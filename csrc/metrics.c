@@ -286,21 +286,29 @@ first_argument(const ArCommand *command)
     return command->argv[1];
 }
 
-/* The callback is called in a later turn, when no command is between two states. */
+/* The callback is called in a later turn, when no command is between two states. Making the record may run
+ * finalizers, which may cancel the command or replace the callback: what it is made of is held. */
 static int
-tell(ArCommand *command, PyObject *callback, PyObject *context, PyObject *name, const char *outcome,
-     double ended, double seconds, PyObject *exception)
+tell(const ArCommand *command, PyObject *callback, PyObject *context, PyObject *name,
+     const char *outcome, double ended, double seconds, PyObject *exception)
 {
     Py_ssize_t size = command->batch != NULL ? command->batch->count : 0;
-    PyObject *record = Py_BuildValue("(OOnddsO)", name, first_argument(command), size, seconds,
-                                     ended, outcome, exception != NULL ? exception : Py_None);
-    PyObject *where = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
+    PyObject *argument = Py_NewRef(first_argument(command));
+    PyObject *where = Py_XNewRef(context);
+    Py_INCREF(callback);
+    PyObject *record = Py_BuildValue("(OOnddsO)", name, argument, size, seconds, ended, outcome,
+                                     exception != NULL ? exception : Py_None);
     int result = -1;
+    if (where == NULL) {
+        where = PyContext_CopyCurrent();
+    }
     if (record != NULL && where != NULL) {
         result = ar_core_schedule_callback(command->core, callback, record, where);
     }
     Py_XDECREF(where);
     Py_XDECREF(record);
+    Py_DECREF(argument);
+    Py_DECREF(callback);
     return result;
 }
 

@@ -1,6 +1,8 @@
 /* The queue of outgoing chunks. */
 #include "outq.h"
 
+#include <openssl/crypto.h>
+
 #include <string.h>
 
 #define CHUNK_SIZE (16 * 1024 - sizeof(ar_chunk))
@@ -24,12 +26,22 @@ chunk_new(ar_outq *queue, size_t size)
     chunk->owner = NULL;
     chunk->data = chunk->room;
     chunk->length = chunk->offset = 0;
+    chunk->secret = 0;
     return chunk;
+}
+
+static void
+wipe(ar_chunk *chunk)
+{
+    if (chunk->secret && chunk->owner == NULL) {
+        OPENSSL_cleanse(chunk->room, chunk->length);
+    }
 }
 
 static void
 chunk_free(ar_outq *queue, ar_chunk *chunk)
 {
+    wipe(chunk);
     if (chunk->owner == NULL && queue->spare == NULL && chunk->capacity == CHUNK_SIZE) {
         queue->spare = chunk;
         return;
@@ -116,6 +128,15 @@ ar_outq_rollback(ar_outq *queue, ar_outq_mark mark)
 }
 
 void
+ar_outq_keep_secret(ar_outq *queue, ar_outq_mark mark)
+{
+    for (ar_chunk *chunk = mark.tail != NULL ? mark.tail : queue->head; chunk != NULL;
+         chunk = chunk->next) {
+        chunk->secret = 1;
+    }
+}
+
+void
 ar_outq_consume(ar_outq *queue, size_t size)
 {
     queue->written += size;
@@ -141,6 +162,7 @@ ar_outq_clear(ar_outq *queue)
     while (queue->head != NULL) {
         ar_chunk *chunk = queue->head;
         queue->head = chunk->next;
+        wipe(chunk);
         Py_XDECREF(chunk->owner);
         PyMem_Free(chunk);
     }

@@ -14,6 +14,7 @@ typedef struct ar_chunk {
     size_t length;    /* bytes held */
     size_t offset;    /* bytes written to the socket */
     size_t capacity;  /* room behind the struct; 0 with an owner */
+    int secret;       /* a password is among it: wiped before it is used otherwise */
     char room[];
 } ar_chunk;
 
@@ -64,6 +65,9 @@ int ar_outq_append_object(ar_outq *queue, PyObject *bytes);
 
 ar_outq_mark ar_outq_get_mark(const ar_outq *queue);
 void ar_outq_rollback(ar_outq *queue, ar_outq_mark mark);
+
+/* What was appended since the mark is nobody's business once it has been sent. */
+void ar_outq_keep_secret(ar_outq *queue, ar_outq_mark mark);
 
 /* The socket took `size` bytes. */
 void ar_outq_consume(ar_outq *queue, size_t size);

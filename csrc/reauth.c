@@ -45,6 +45,7 @@ authenticate(ArPool *pool, ar_conn *conn, double timeout)
     ar_awaitable_become_future(command);
     command->status = AR_STARTED;
     command->quiet = 1;
+    command->properties = AR_SECRET;
     command->core = (ArCore *)Py_NewRef((PyObject *)pool->core);
     command->timeout = timeout;
     int result = ar_command_settle(command, &pool->config->codec);

@@ -2,8 +2,13 @@
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import logging
+import os
+import secrets
+import subprocess
+import sys
 import traceback
 import warnings
 
@@ -234,3 +239,79 @@ def test_figures(figure):
         f"{len(LOOKED_AT)} combinations of occasion and kind of credentials, {sum(LOOKED_AT)} "
         "reprs and exceptions, all logs, warnings and output: 0 with the secret in it",
     )
+
+
+# --- in memory ---
+
+
+def copies_in(pid, needle):
+    """How often the bytes are found in the writable memory of another process."""
+    found = 0
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            addresses, rights, *_ = line.split()
+            if not rights.startswith("rw"):
+                continue
+            begin, end = (int(part, 16) for part in addresses.split("-"))
+            try:
+                memory.seek(begin)
+                found += memory.read(end - begin).count(needle)
+            except OSError:  # of the kernel's own
+                continue
+    return found
+
+
+EVERYDAY = [("hello", True), ("codec", False), ("token", False)]
+
+
+def readable_memory():
+    try:
+        with open("/proc/self/mem", "rb"):
+            return hasattr(os, "geteuid") and os.geteuid() == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not readable_memory(), reason="may not look into another process's memory")
+@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="freed memory is kept back")
+@pytest.mark.parametrize(
+    ("how", "tls"),
+    [
+        pytest.param(how, tls, marks=[] if (how, tls) in EVERYDAY else pytest.mark.long)
+        for how in ["hello", "auth", "codec", "late", "token"]
+        for tls in [False, True]
+    ],
+)
+def test_no_password_is_left_in_the_buffers_of_the_core(how, tls):
+    """It was sent, in plain text or within TLS: what it was sent from holds it no longer."""
+    number = secrets.randbits(255) | 1 << 252
+    password = format(number, "064x")
+    needle = password.encode()
+    script = os.path.join(os.path.dirname(__file__), "isolated", "holds_password.py")
+    digest = hashlib.sha256(needle).hexdigest()
+    users = {"ann": f"on #{digest} ~* &* +@all", "bob": "on >bob ~* &* +@all"}
+    with RedisServer(users=users, tls=tls) as server:
+        command = [sys.executable, script, str(server.port), how]
+        if tls:
+            command.append(server.kwargs["ssl_ca_certs"])
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own_path()
+        )
+        counts = {}
+        with child:
+            child.stdin.write(f"{number}\n")
+            child.stdin.flush()
+            for where in ("before", "connected", "closed"):
+                assert child.stdout.readline() == where + "\n"
+                counts[where] = copies_in(child.pid, needle)
+                child.stdin.write("\n")
+                child.stdin.flush()
+        assert child.returncode == 0
+    assert counts["before"] >= 1, "the test does not see what is there"
+    assert counts["connected"] <= counts["before"], counts
+    assert counts["closed"] <= counts["before"], counts
+
+
+def own_path():
+    root = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
+    return {**os.environ, "PYTHONPATH": root}
