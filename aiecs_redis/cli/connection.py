@@ -104,6 +104,8 @@ def take_options(arguments: list[str]) -> list[str]:
 async def connected(**config: Any) -> AsyncIterator[tuple[Redis, str]]:
     """Yield a client that has said PING, and where its server is: `host:port/db`.
 
+    Of a cluster it is the first node that is named; through Sentinels it is the master.
+
     Args:
         **config: settings that come before those of the command line; None: the default.
 
@@ -118,7 +120,11 @@ async def connected(**config: Any) -> AsyncIterator[tuple[Redis, str]]:
         "encoding_errors": "backslashreplace",  # names of keys may be anything
         "client_name": "aiecs-redis-cli",
     }
-    client, where = await open_redis({**patience, **options.config, **config})
+    merged = {**patience, **options.config, **config}
+    nodes = settings.load(merged).get("cluster_nodes")
+    if nodes:  # these commands look at servers, one at a time
+        merged["host"], merged["port"] = nodes[0]
+    client, where = await open_redis({**merged, "cluster": False})
     try:
         yield client, where
     finally:
