@@ -35,6 +35,7 @@ KINDS = [
     "subscribed",
     "lent",
     "reconnects",
+    "moved",
     "reauthenticated",
     "clients",
     "dropped_clients",

@@ -229,6 +229,36 @@ async def reconnects(client):
         await quietly(client.get("key"))
 
 
+class Whereabouts:
+    """In the place of a Sentinel: one server by two names."""
+
+    addresses = (("127.0.0.1", port), ("localhost", port))
+    now = 0
+
+    async def discover_master(self, name):
+        return self.addresses[self.now]
+
+    async def discover_slaves(self, name):
+        return list(self.addresses)
+
+
+async def moved(client):
+    """A pool that is told, under load, that its master is elsewhere; one whose replicas change."""
+    where = Whereabouts()
+    pool = aiecs_redis.SentinelConnectionPool("name", where)
+    replicas = aiecs_redis.SentinelConnectionPool("name", where, is_master=False)
+    async with aiecs_redis.Redis.from_pool(pool) as other:
+        async with aiecs_redis.Redis.from_pool(replicas) as reader:
+            for number in range(BATCH // 10):
+                under_way = [asyncio.ensure_future(other.get("key")) for _ in range(3)]
+                lost = asyncio.ensure_future(quietly(other.incr("counter")))
+                await asyncio.sleep(0)
+                where.now = number % 2
+                await pool.moved_to(where.addresses[where.now])
+                await replicas.replicas_are(where.addresses[: 1 + number % 2])
+                await asyncio.gather(*under_way, lost, reader.get("key"))
+
+
 async def clients(client):
     for _ in range(BATCH // 10):
         async with aiecs_redis.Redis(port=port) as other:
