@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import sys
 from collections.abc import Awaitable, Mapping
 from typing import Any, Callable, TypeVar
 
@@ -105,6 +106,13 @@ def _resolve_awaitable(
     if asyncio.isfuture(awaitable):
         return awaitable
     return loop.create_task(_await(awaitable))
+
+
+def observability_collector() -> Any:
+    """What redis-py records its own metrics with, None unless `redis.observability` is on."""
+    recorder = sys.modules.get("redis.asyncio.observability.recorder")
+    find = getattr(recorder, "_get_or_create_collector", None)
+    return None if find is None else find()
 
 
 def bind() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 from redis.asyncio.client import Monitor
 
 from aiecs_redis import _native, _options
-from aiecs_redis._bind import BaseRedis, response_callbacks
+from aiecs_redis._bind import BaseRedis, observability_collector, response_callbacks
 from aiecs_redis._clients import known_clients
 from aiecs_redis._generic import Commands, T_co
 from aiecs_redis._stand_in import StandIn
@@ -161,6 +161,11 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
             _options.set_own_options(self.connection_pool, own)
         known_clients[id(self.response_callbacks)] = self
         self._configure()
+        collected = observability_collector()
+        if collected is not None:
+            from aiecs_redis._observability import feed  # needs the client
+
+            feed(self, collected)
 
     def _configure(self) -> None:
         """Take the transport of the pool, made anew when the pool's settings have changed.

@@ -1,0 +1,42 @@
+"""redis-py's own command metrics (`redis.observability`), fed by native commands.
+
+redis-py records the duration of each command in its Python code, where ours do not pass. A client
+that is made while its observability is initialized (`get_observability_instance().init(...)`) has
+an observer that records the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiecs_redis.metrics import ClientMetrics, CommandRecord
+
+if TYPE_CHECKING:
+    from aiecs_redis.client import Redis
+
+__all__ = ["feed"]
+
+
+def feed(client: Redis[Any], collected: Any) -> None:
+    """Have `collected` told of every native command of the client."""
+    settings = client.connection_pool.connection_kwargs
+    where = {"server_address": settings.get("host"), "server_port": settings.get("port")}
+    peer = {"network_peer_address": where["server_address"]}
+    peer["network_peer_port"] = where["server_port"]
+    db = str(settings.get("db") or 0)
+
+    def record(command: CommandRecord) -> None:
+        if command.outcome == "ok":
+            collected.record_operation_duration(
+                command_name=command.name,
+                duration_seconds=command.seconds,
+                db_namespace=db,
+                **where,
+                **peer,
+            )
+        elif command.error is not None and isinstance(command.error, Exception):
+            collected.record_error_count(
+                error_type=command.error, retry_attempts=0, is_internal=False, **where, **peer
+            )
+
+    ClientMetrics.of(client).observe(record)
