@@ -292,8 +292,8 @@ async def soak(minutes: float, interval: float, seed: int) -> int:
     for name, count in sorted(done.items()):
         print(f"{count:9d}  {name}")
     print(
-        f"after {memory[warm][0]:.0f} s: resident memory {growth:+.2f} MB/h, in use {leak:+.3f} MB/h, "
-        f"descriptors {more:+d}"
+        f"after {memory[warm][0]:.0f} s: resident memory {growth:+.2f} MB/h, "
+        f"in use {leak:+.3f} MB/h, descriptors {more:+d}"
     )
     for what in wrong[:10]:
         print(f"wrong: {what}")
