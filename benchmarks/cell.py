@@ -16,12 +16,22 @@ from typing import Any, NamedTuple
 from benchmarks import memory
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations, WrongReply, measure
-from benchmarks.memory import measure_floor, measure_waiting
+from benchmarks.memory import measure_clients, measure_floor, measure_waiting
+from benchmarks.open_loop import measure_at_rate
 from benchmarks.server import Address
-from benchmarks.workloads import MEMORY, MEMORY_TASKS, WORKLOADS
+from benchmarks.workloads import (
+    AT_RATE,
+    CONNECTIONS,
+    CONNECTIONS_COUNT,
+    MEMORY,
+    MEMORY_TASKS,
+    WORKLOADS,
+    is_cluster,
+)
 
 PROCESS_SECONDS = 120.0
 LOOPS = ("asyncio", "uvloop")
+MANY_TASKS = 1_000  # at a fixed rate: nobody knows how many will wait at once
 FLOOR = "asyncio alone"  # stands in the client's place for the memory of tasks without a client
 
 
@@ -41,7 +51,7 @@ class Cell:
 
 
 class Result(NamedTuple):
-    measured: dict[str, Any]  # a Measured or a Memory
+    measured: dict[str, Any]  # a Measured, an AtRate or a Memory
     peak_rss_mib: float
 
 
@@ -81,7 +91,16 @@ async def _measure(cell: Cell, address: Address, durations: Durations) -> dict[s
     if cell.client == FLOOR:
         return (await measure_floor(MEMORY_TASKS))._asdict()
     client = CLIENTS[cell.client]
-    connect = client.connect()
+    connect = client.connect(cluster=is_cluster(cell.workload))
+    if cell.workload in AT_RATE:
+        async with connect(address, MANY_TASKS) as commands:
+            return (
+                await measure_at_rate(
+                    commands.get, AT_RATE[cell.workload], durations.warm_up, durations.at_rate
+                )
+            )._asdict()
+    if cell.workload == CONNECTIONS:
+        return (await measure_clients(connect, address, CONNECTIONS_COUNT))._asdict()
     if cell.workload == MEMORY:
         async with connect(address, MEMORY_TASKS) as commands:
             return (await measure_waiting(commands.get, address, MEMORY_TASKS))._asdict()

@@ -23,6 +23,7 @@ MESSAGES = 2_000  # in a batch
 CHANNEL = "bench:channel"
 QUEUE = "bench:queue"
 SEED_BATCH = 1_000
+CLUSTER_VALUES = 100
 
 
 def value_key(number: int) -> str:
@@ -82,6 +83,13 @@ def seed(address: Address) -> None:
         for number in range(HASHES):
             pipeline.hset(hash_key(number), mapping=dict(hash_value(number)))
         pipeline.execute()
+
+
+def seed_cluster(address: Address) -> None:
+    """Write what the workloads of a cluster read."""
+    with redis.RedisCluster(host=address.host, port=address.port) as client:
+        for number in range(CLUSTER_VALUES):
+            client.set(value_key(number), value(number))
 
 
 def clear(address: Address) -> None:

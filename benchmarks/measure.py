@@ -47,6 +47,7 @@ class Durations(NamedTuple):
     warm_up: float
     counting: float
     latency: float
+    at_rate: float = 1.0  # that commands are offered at a fixed rate
 
 
 class Measured(NamedTuple):

@@ -1,8 +1,9 @@
-"""Resident memory of tasks that wait for a reply, while the server holds all replies back."""
+"""Resident memory of waiting tasks, while the server holds all replies back, and of clients."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from benchmarks import data
+from benchmarks.clients.commands import Connect
 from benchmarks.measure import WrongReply
 from benchmarks.server import Address
 
@@ -42,6 +44,21 @@ async def measure_waiting(get: Get, address: Address, tasks: int) -> Memory:
             raise RuntimeError("the server answered while it was to be paused")
     await asyncio.wait_for(asyncio.gather(*waiting), REPLY_SECONDS)
     return Memory(before / MIB, growth / MIB)
+
+
+async def measure_clients(connect: Connect, address: Address, clients: int) -> Memory:
+    """Grows by so many clients, each with one connection; the growth told is that of one."""
+    async with contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(connect(address, 1))
+        await _get_once(first.get, 0)
+        gc.collect()
+        before = resident_bytes()
+        for number in range(clients):
+            further = await stack.enter_async_context(connect(address, 1))
+            await _get_once(further.get, number)
+        gc.collect()
+        growth = resident_bytes() - before
+    return Memory(before / MIB, growth / clients / MIB)
 
 
 async def measure_floor(tasks: int) -> Memory:

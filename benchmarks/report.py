@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Callable
+from typing import Any, Callable, NamedTuple
 
 from benchmarks.cell import FLOOR, Cell
 from benchmarks.clients import CLIENTS, DOCUMENTED, OURS, REDIS_PY
+from benchmarks.open_loop import percentiles
 from benchmarks.run import Plan, Run
-from benchmarks.summary import Summary, summarize
+from benchmarks.summary import Summary, ratio, summarize
 from benchmarks.tables import Table
 from benchmarks.workloads import (
+    AT_RATE,
+    CONNECTIONS,
+    CONNECTIONS_TITLE,
     DOCUMENTED_OF,
     DOCUMENTED_TARGET,
     MEMORY,
@@ -25,166 +30,280 @@ from benchmarks.workloads import (
 )
 
 NOTHING = "-"
+KIB = 1024
 
 
-def tables(plan: Plan, run: Run) -> list[Table]:
-    made = []
-    for loop in plan.loops:
-        made += list(_Report(plan, run, loop).tables())
-    return made
+class Latency(NamedTuple):
+    """At a fixed rate; microseconds, over all rounds together."""
+
+    p50: float
+    p99: float
+    p999: float
+    keeps_up: bool  # in most rounds
 
 
-class _Report:
-    def __init__(self, plan: Plan, run: Run, loop: str) -> None:
-        self.run = run
-        self.loop = loop
-        self.workloads = [WORKLOADS[name] for name in plan.workloads if name in WORKLOADS]
-        self.extras = [name for name in plan.workloads if name not in WORKLOADS]
-        self.clients = list(plan.clients)
+class Report:
+    """Of what `python -m benchmarks --json` wrote."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self.facts: dict[str, str] = content["facts"]
+        self.plan = Plan(**content["plan"])
+        self.run = Run.from_json(content)
+        self.clients = list(self.plan.clients)
+        self.loops = [
+            loop
+            for loop in ("asyncio", "uvloop")
+            if any(cell.loop == loop and cell.workload in WORKLOADS for cell in self.run.cells)
+        ]
+
+    # ---- figures ----
+
+    def workloads(self, loop: str) -> list[str]:
+        """Those that were run on this loop."""
+        ran = {cell.workload for cell in (*self.run.cells, *self.run.errors) if cell.loop == loop}
+        return [name for name in self.plan.workloads if name in WORKLOADS and name in ran]
+
+    def summary(self, name: str, client: str, loop: str, figure: str) -> Summary | None:
+        samples = self.run.samples(Cell(name, client, loop), figure)
+        return summarize(list(samples.values())) if samples else None
+
+    def times(self, name: str, loop: str, clients: Sequence[str]) -> Summary | None:
+        """How many times as fast as the fastest of these clients ours is."""
+        ours = self.run.samples(Cell(name, OURS, loop), "per_second")
+        found = []
+        for client in clients:
+            theirs = self.run.samples(Cell(name, client, loop), "per_second")
+            both = sorted(ours.keys() & theirs.keys())
+            if client != OURS and both:
+                found.append(ratio([ours[n] for n in both], [theirs[n] for n in both]))
+        return min(found, default=None)
+
+    def latency(self, name: str, client: str) -> Latency | None:
+        cell = Cell(name, client, self.plan.loops[0])
+        histograms = self.run.samples(cell, "histogram").values()
+        if not histograms:
+            return None
+        together: Counter[int] = Counter()
+        for histogram in histograms:
+            together.update({int(bucket): count for bucket, count in histogram.items()})
+        found = percentiles(together)
+        keeps_up = statistics.median(self.run.samples(cell, "keeps_up").values()) >= 0.5
+        return Latency(found["p50_us"], found["p99_us"], found["p999_us"], keeps_up)
+
+    def growth_mib(self, name: str, client: str) -> float | None:
+        found = self.run.samples(Cell(name, client, self.plan.loops[0]), "growth_mib")
+        return next(iter(found.values()), None)
+
+    # ---- tables ----
 
     def tables(self) -> Iterator[Table]:
-        if self.workloads:
-            yield self._speed()
-            yield self._per_client("Spread: commands per second, low..high", self._spread)
-            yield self._per_client("Client CPU per command, µs", self._cpu)
+        for loop in self.loops:
+            yield self.speed(loop)
+            yield self._per_client("Commands per second: 95 % confidence", loop, self._spread)
+            yield self.cpu(loop)
             yield self._per_client(
                 "Latency p50 / p99 under that load, µs",
-                self._latency,
+                loop,
+                self._loaded_latency,
                 "Of one operation: for gather, pipelines and messages the whole batch.",
             )
-            yield self._per_client("Peak resident memory, MiB", self._peak)
+            yield self._per_client("Peak resident memory, MiB", loop, self._peak)
+        if any(name in AT_RATE for name in self.plan.workloads):
+            yield self.latencies()
         others = list(self._others())
         if others:
-            yield Table(f"Further targets ({self.loop})", ("", "measured", "target", ""), others)
+            yield Table("Further targets", ("", "measured", "target", ""), others)
 
-    def _speed(self) -> Table:
+    def speed(self, loop: str) -> Table:
         header = ("workload", *self.clients, "x redis-py", "target", "x best other", "target", "")
+        others = [name for name in self.clients if not CLIENTS[name].ours]
         rows = []
-        for workload in self.workloads:
-            cells = [self._text(workload.name, client, self._rate) for client in self.clients]
-            to_redis_py = self._times(workload.name, [REDIS_PY])
-            to_best = self._times(
-                workload.name, [name for name in self.clients if not CLIENTS[name].ours]
-            )
+        for name in self.workloads(loop):
+            workload = WORKLOADS[name]
+            to_redis_py = self.times(name, loop, [REDIS_PY])
+            to_best = self.times(name, loop, others)
             targets = (workload.times_redis_py, workload.times_best_other)
             rows.append(
                 (
                     workload.title,
-                    *cells,
+                    *(self._text(name, client, loop, self._rate) for client in self.clients),
                     _times_text(to_redis_py),
                     _target_text(targets[0]),
                     _times_text(to_best),
                     _target_text(targets[1]),
-                    _verdict(_reached([to_redis_py, to_best], targets)),
+                    _verdict(_reached((to_redis_py, to_best), targets)),
                 )
             )
-        return Table(f"Commands per second, medians ({self.loop})", header, rows)
+        return Table(f"Commands per second ({loop})", header, rows)
 
-    def _per_client(self, title: str, text: Callable[[str, str], str], note: str = "") -> Table:
+    def cpu(self, loop: str) -> Table:
+        return self._per_client("Client CPU per command, µs", loop, self._cpu)
+
+    def latencies(self) -> Table:
+        rows = []
+        for name in self.plan.workloads:
+            if name not in AT_RATE:
+                continue
+            cells = [_latency_text(self.latency(name, client)) for client in self.clients]
+            rows.append((f"{AT_RATE[name]:,} GET/s", *cells))
+        return Table(
+            "Latency p50 / p99 / p99.9 at a fixed rate, µs",
+            ("offered", *self.clients),
+            rows,
+            "From the moment each command was due; (late): the client does not keep up.",
+        )
+
+    def memory(self) -> Table:
+        rows = []
+        for client in (FLOOR, *self.clients):
+            tasks, connection = (
+                self.growth_mib(MEMORY, client),
+                self.growth_mib(CONNECTIONS, client),
+            )
+            if tasks is not None or connection is not None:
+                rows.append(
+                    (
+                        client,
+                        NOTHING if tasks is None else f"{tasks:.1f}",
+                        NOTHING if connection is None else f"{connection * KIB:,.0f}",
+                    )
+                )
+        header = ("", "10,000 waiting tasks, MiB", "a client with one connection, KiB")
+        return Table("Memory", header, rows)
+
+    def server_limit(self) -> tuple[float, float] | None:
+        """GET per second of redis-benchmark over one connection: 50 at a time, and one."""
+        limits = self.run.limits
+        if not limits:
+            return None
+        return (
+            summarize([limit.pipelined for limit in limits]).mean,
+            summarize([limit.single for limit in limits]).mean,
+        )
+
+    def configurations(self) -> str:
+        return "\n".join(f"- {name}: {CLIENTS[name].configuration}." for name in self.clients)
+
+    def circumstances(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self.facts.items())
+        return f"{self.run.rounds} rounds of {self.plan.seconds:g} s; {facts}"
+
+    def _per_client(
+        self, title: str, loop: str, text: Callable[[str, str, str], str], note: str = ""
+    ) -> Table:
         rows = [
-            (workload.title, *(self._text(workload.name, client, text) for client in self.clients))
-            for workload in self.workloads
+            (
+                WORKLOADS[name].title,
+                *(self._text(name, client, loop, text) for client in self.clients),
+            )
+            for name in self.workloads(loop)
         ]
-        return Table(f"{title} ({self.loop})", ("workload", *self.clients), rows, note)
+        return Table(f"{title} ({loop})", ("workload", *self.clients), rows, note)
 
     def _others(self) -> Iterator[tuple[str, str, str, str]]:
+        loop = self.plan.loops[0]
         for name in DOCUMENTED_OF:
-            ours, documented = self._median(name, OURS), self._median(name, DOCUMENTED)
-            if ours and documented:
-                part = documented / ours
+            documented = self.run.samples(Cell(name, DOCUMENTED, loop), "per_second")
+            ours = self.run.samples(Cell(name, OURS, loop), "per_second")
+            both = sorted(ours.keys() & documented.keys())
+            if both:
+                part = ratio([documented[n] for n in both], [ours[n] for n in both]).mean
                 yield (
                     f"{WORKLOADS[name].title}: RedisClient as a part of Redis",
                     f"{part:.2f}",
                     f"{DOCUMENTED_TARGET:g}",
                     _verdict(part >= DOCUMENTED_TARGET),
                 )
-        if MEMORY in self.extras:
-            yield from self._memory()
-        if SERVER_LIMIT in self.extras:
-            yield from self._server_limit()
-
-    def _memory(self) -> Iterator[tuple[str, str, str, str]]:
         for client in (FLOOR, *self.clients):
-            growth = self._median(MEMORY, client, "growth_mib")
-            if growth is None:
-                continue
-            ours = client == OURS
-            yield (
-                f"{MEMORY_TITLE}: {client}",
-                f"{growth:.1f} MiB",
-                f"{MEMORY_TARGET_MIB:g} MiB" if ours else "",
-                _verdict(growth <= MEMORY_TARGET_MIB) if ours else "",
-            )
+            growth = self.growth_mib(MEMORY, client)
+            if growth is not None:
+                ours = client == OURS
+                yield (
+                    f"{MEMORY_TITLE}: {client}",
+                    f"{growth:.1f} MiB",
+                    f"{MEMORY_TARGET_MIB:g} MiB" if ours else "",
+                    _verdict(growth <= MEMORY_TARGET_MIB) if ours else "",
+                )
+        for client in self.clients:
+            growth = self.growth_mib(CONNECTIONS, client)
+            if growth is not None:
+                yield (f"{CONNECTIONS_TITLE}: {client}", f"{growth * KIB:,.0f} KiB", "", "")
+        if SERVER_LIMIT in self.plan.workloads:
+            yield from self._server_limit(loop)
 
-    def _server_limit(self) -> Iterator[tuple[str, str, str, str]]:
-        limits = self.run.limits
-        if not limits:
+    def _server_limit(self, loop: str) -> Iterator[tuple[str, str, str, str]]:
+        limit = self.server_limit()
+        if limit is None:
             yield (SERVER_LIMIT_TITLE, "no redis-benchmark", f"{SERVER_LIMIT_TARGET:g}", "")
             return
-        pipelined = statistics.median(limit.pipelined for limit in limits)
-        single = statistics.median(limit.single for limit in limits)
+        pipelined, single = limit
         yield ("redis-benchmark -t get -c 1 -P 50", f"{pipelined:,.0f}/s", "", "")
         yield ("redis-benchmark -t get -c 1", f"{single:,.0f}/s", "", "")
-        ours = self._median(SERVER_LIMIT_OF, OURS)
+        ours = self.summary(SERVER_LIMIT_OF, OURS, loop, "per_second")
         if ours:
-            part = ours / pipelined
+            part = ours.mean / pipelined
             verdict = _verdict(part >= SERVER_LIMIT_TARGET)
             yield (SERVER_LIMIT_TITLE, f"{part:.2f}", f"{SERVER_LIMIT_TARGET:g}", verdict)
 
-    def _text(self, name: str, client: str, text: Callable[[str, str], str]) -> str:
-        cell = Cell(name, client, self.loop)
+    def _text(self, name: str, client: str, loop: str, text: Callable[[str, str, str], str]) -> str:
+        cell = Cell(name, client, loop)
         if self.run.cells.get(cell):
-            return text(name, client)
+            return text(name, client, loop)
         return "failed" if cell in self.run.errors else NOTHING
 
-    def _rate(self, name: str, client: str) -> str:
-        return f"{self._summary(name, client, 'per_second').median:,.0f}"
+    def _mean(self, name: str, client: str, loop: str, figure: str) -> float:
+        found = self.summary(name, client, loop, figure)
+        assert found is not None
+        return found.mean
 
-    def _spread(self, name: str, client: str) -> str:
-        summary = self._summary(name, client, "per_second")
+    def _rate(self, name: str, client: str, loop: str) -> str:
+        return f"{self._mean(name, client, loop, 'per_second'):,.0f}"
+
+    def _spread(self, name: str, client: str, loop: str) -> str:
+        summary = self.summary(name, client, loop, "per_second")
+        assert summary is not None
         return f"{summary.low:,.0f}..{summary.high:,.0f}"
 
-    def _cpu(self, name: str, client: str) -> str:
-        return f"{self._summary(name, client, 'cpu_us').median:.1f}"
+    def _cpu(self, name: str, client: str, loop: str) -> str:
+        return f"{self._mean(name, client, loop, 'cpu_us'):.1f}"
 
-    def _latency(self, name: str, client: str) -> str:
-        middle = self._summary(name, client, "p50_us").median
-        late = self._summary(name, client, "p99_us").median
+    def _loaded_latency(self, name: str, client: str, loop: str) -> str:
+        middle = self._mean(name, client, loop, "p50_us")
+        late = self._mean(name, client, loop, "p99_us")
         return f"{middle:,.0f} / {late:,.0f}"
 
-    def _peak(self, name: str, client: str) -> str:
-        results = self.run.cells[Cell(name, client, self.loop)]
+    def _peak(self, name: str, client: str, loop: str) -> str:
+        results = self.run.cells[Cell(name, client, loop)].values()
         return f"{statistics.median(result.peak_rss_mib for result in results):.0f}"
 
-    def _summary(self, name: str, client: str, figure: str) -> Summary:
-        return summarize(self.run.samples(Cell(name, client, self.loop), figure))
 
-    def _median(self, name: str, client: str, figure: str = "per_second") -> float | None:
-        samples = self.run.samples(Cell(name, client, self.loop), figure)
-        return statistics.median(samples) if samples else None
-
-    def _times(self, name: str, clients: list[str]) -> float | None:
-        """How many times as fast as the fastest of these clients ours is."""
-        ours = self._median(name, OURS)
-        rates = [rate for rate in (self._median(name, client) for client in clients) if rate]
-        return ours / max(rates) if ours and rates else None
+def _latency_text(latency: Latency | None) -> str:
+    if latency is None:
+        return NOTHING
+    text = f"{latency.p50:,.0f} / {latency.p99:,.0f} / {latency.p999:,.0f}"
+    return text if latency.keeps_up else "(late)"
 
 
-def _times_text(times: float | None) -> str:
-    return NOTHING if times is None else f"{times:.1f}"
+def _times_text(times: Summary | None) -> str:
+    if times is None:
+        return NOTHING
+    if times.low == times.high:
+        return f"{times.mean:.1f}"
+    return f"{times.mean:.1f} ({times.low:.1f}..{times.high:.1f})"
 
 
 def _target_text(times: float | None) -> str:
     return NOTHING if times is None else f"{times:g}"
 
 
-def _reached(times: Sequence[float | None], targets: Sequence[float | None]) -> bool | None:
+def _reached(times: Sequence[Summary | None], targets: Sequence[float | None]) -> bool | None:
     """Whether all targets are; None when there is none, or nothing to compare with."""
     reached = True
     for found, target in zip(times, targets):
         if found is None or target is None:
             return None
-        reached = reached and found >= target
+        reached = reached and found.mean >= target
     return reached
 
 

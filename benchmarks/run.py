@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from benchmarks import server_limit
-from benchmarks.cell import FLOOR, Cell, CellError, Result, WrongCell, run_cell
+from benchmarks.cell import FLOOR, LOOPS, Cell, CellError, Result, WrongCell, run_cell
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations
 from benchmarks.server import Address
-from benchmarks.workloads import MEMORY, SERVER_LIMIT
+from benchmarks.workloads import AT_RATE, MEMORY, ONCE, SERVER_LIMIT, WORKLOADS, is_cluster
 
 WARM_UP_PART = 0.2  # of the counting time
 LATENCY_PART = 0.25
+AT_RATE_TIMES = 2.0  # as long: the slowest thousandth is to be seen
 
 
 @dataclass(frozen=True)
@@ -24,76 +26,121 @@ class Plan:
     loops: Sequence[str]
     rounds: int
     seconds: float
+    minutes: float | None = None  # no further round that would end after them
+    further_loop: bool = False  # uvloop, too, for the workloads that ask for it
 
     def durations(self) -> Durations:
-        return Durations(self.seconds * WARM_UP_PART, self.seconds, self.seconds * LATENCY_PART)
+        return Durations(
+            self.seconds * WARM_UP_PART,
+            self.seconds,
+            self.seconds * LATENCY_PART,
+            self.seconds * AT_RATE_TIMES,
+        )
+
+    def loops_of(self, workload: str) -> Sequence[str]:
+        if workload not in WORKLOADS:
+            return self.loops[:1]
+        if self.further_loop and WORKLOADS[workload].both_loops:
+            return LOOPS
+        return self.loops
+
+
+@dataclass(frozen=True)
+class Servers:
+    single: Address
+    cluster: Address | None = None  # one of its nodes
+
+    def of(self, workload: str) -> Address:
+        if not is_cluster(workload):
+            return self.single
+        assert self.cluster is not None
+        return self.cluster
 
 
 @dataclass
 class Run:
     """All raw samples."""
 
-    cells: dict[Cell, list[Result]] = field(default_factory=dict)
+    cells: dict[Cell, dict[int, Result]] = field(default_factory=dict)  # by round
     errors: dict[Cell, str] = field(default_factory=dict)
     limits: list[server_limit.ServerLimit] = field(default_factory=list)
+    rounds: int = 0  # that are complete
 
-    def samples(self, cell: Cell, figure: str) -> list[float]:
-        return [result.measured[figure] for result in self.cells.get(cell, ())]
+    def samples(self, cell: Cell, figure: str) -> dict[int, Any]:
+        """By round."""
+        return {
+            number: result.measured[figure] for number, result in self.cells.get(cell, {}).items()
+        }
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "rounds": self.rounds,
             "cells": [
-                {
-                    "workload": cell.workload,
-                    "client": cell.client,
-                    "loop": cell.loop,
-                    "round": number,
-                }
+                asdict(cell)
+                | {"round": number}
                 | result.measured
                 | {"peak_rss_mib": result.peak_rss_mib}
                 for cell, results in self.cells.items()
-                for number, result in enumerate(results)
+                for number, result in results.items()
             ],
-            "errors": [
-                {
-                    "workload": cell.workload,
-                    "client": cell.client,
-                    "loop": cell.loop,
-                    "error": error,
-                }
-                for cell, error in self.errors.items()
-            ],
-            "server_limit": [vars(limit) for limit in self.limits],
+            "errors": [asdict(cell) | {"error": error} for cell, error in self.errors.items()],
+            "server_limit": [asdict(limit) for limit in self.limits],
         }
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Run:
+        found = cls(rounds=content["rounds"])
+        for entry in content["cells"]:
+            measured = dict(entry)
+            cell = Cell(*(measured.pop(name) for name in ("workload", "client", "loop")))
+            number, peak = measured.pop("round"), measured.pop("peak_rss_mib")
+            found.cells.setdefault(cell, {})[number] = Result(measured, peak)
+        for entry in content["errors"]:
+            found.errors[Cell(entry["workload"], entry["client"], entry["loop"])] = entry["error"]
+        found.limits = [server_limit.ServerLimit(**limit) for limit in content["server_limit"]]
+        return found
 
-def run(plan: Plan, address: Address, tell: Callable[[str], None]) -> Run:
+
+def run(
+    plan: Plan,
+    servers: Servers,
+    tell: Callable[[str], None],
+    after_round: Callable[[Run], None] = lambda run: None,
+) -> Run:
     """Run everything; errors of a client are noted, and its other cells go on.
 
     Raises:
         WrongCell: a client that returns wrong values ends the run.
     """
     done = Run()
+    start = time.monotonic()
     for number in range(plan.rounds):
+        begin = time.monotonic()
         for cell in cells_of_round(plan, number):
-            result = _run_cell(cell, plan, address, done, tell)
+            result = _run_cell(cell, plan, servers, done, tell)
             if result is not None:
-                done.cells.setdefault(cell, []).append(result)
+                done.cells.setdefault(cell, {})[number] = result
         if SERVER_LIMIT in plan.workloads and server_limit.available():
-            done.limits.append(server_limit.measure_server(address, plan.seconds))
+            done.limits.append(server_limit.measure_server(servers.single, plan.seconds))
             tell(f"{SERVER_LIMIT}: {done.limits[-1].pipelined:,.0f}/s")
+        done.rounds = number + 1
+        after_round(done)
+        now = time.monotonic()
+        tell(f"round {done.rounds} took {now - begin:.0f} s, all so far {now - start:.0f} s")
+        if plan.minutes is not None and now - start + (now - begin) > plan.minutes * 60:
+            break
     return done
 
 
 def cells_of_round(plan: Plan, number: int) -> Iterator[Cell]:
     """The clients take turns within each workload, and who begins changes from round to round."""
     for name in plan.workloads:
-        if name == MEMORY and number:
-            continue  # hardly differs from run to run, and takes long
+        if name in ONCE and number:
+            continue
         clients = _clients_of(name, plan.clients)
         start = number % len(clients) if clients else 0
         for client in (*clients[start:], *clients[:start]):
-            for loop in plan.loops:
+            for loop in plan.loops_of(name):
                 yield Cell(name, client, loop)
 
 
@@ -107,11 +154,11 @@ def _clients_of(name: str, clients: Sequence[str]) -> list[str]:
 
 
 def _run_cell(
-    cell: Cell, plan: Plan, address: Address, done: Run, tell: Callable[[str], None]
+    cell: Cell, plan: Plan, servers: Servers, done: Run, tell: Callable[[str], None]
 ) -> Result | None:
     what = f"{cell.workload} {cell.client} {cell.loop}"
     try:
-        result = run_cell(cell, address, plan.durations())
+        result = run_cell(cell, servers.of(cell.workload), plan.durations())
     except WrongCell:
         tell(f"{what}: wrong reply")
         raise
@@ -119,6 +166,13 @@ def _run_cell(
         done.errors[cell] = str(error)
         tell(f"{what}: {error}")
         return None
-    figure = "growth_mib" if cell.workload == MEMORY else "per_second"
-    tell(f"{what}: {result.measured[figure]:,.0f}")
+    tell(f"{what}: {_in_short(cell.workload, result.measured)}")
     return result
+
+
+def _in_short(workload: str, measured: dict[str, Any]) -> str:
+    if workload in AT_RATE:
+        return "p50 {p50_us:,.0f}, p99 {p99_us:,.0f}, p99.9 {p999_us:,.0f} µs".format(**measured)
+    if workload in ONCE:
+        return f"{measured['growth_mib']:,.3f} MiB"
+    return f"{measured['per_second']:,.0f}/s"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aiecs_redis.testing import RedisServer
+from aiecs_redis.testing import ClusterServers, RedisServer
 
 
 class Address(NamedTuple):
@@ -30,3 +30,11 @@ def server() -> Iterator[Address]:
 def is_external() -> bool:
     """Whether the server is someone else's, so that what was written is to be removed."""
     return bool(os.environ.get("REDIS_HOST"))
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Address]:
+    """Yield the address of a node of a cluster with three masters; it is stopped on exit."""
+    with ClusterServers(masters=3) as started:
+        host, port = started.addresses[0]
+        yield Address(host, port)

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import random
+import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-RESAMPLES = 2_000
-CONFIDENCE = 0.95
-BOOTSTRAP_FROM = 8  # with fewer samples a resampled median says no more than the range does
+# Student's t for 95 %, by degrees of freedom from 1 on.
+T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160)
+T_95_BEYOND = 2.0
+INTERVAL_FROM = 3
 
 
 class Summary(NamedTuple):
-    median: float
-    low: float  # min, or the lower end of the bootstrap interval of the median
+    mean: float  # geometric
+    low: float  # of the 95 % confidence interval; of fewer than three samples, the least
     high: float
 
 
 def summarize(samples: Sequence[float]) -> Summary:
-    """Median with min and max; from eight samples on, with its bootstrap 95 % interval."""
-    median = statistics.median(samples)
-    if len(samples) < BOOTSTRAP_FROM:
-        return Summary(median, min(samples), max(samples))
-    dice = random.Random(len(samples))
-    medians = sorted(
-        statistics.median(dice.choices(samples, k=len(samples))) for _ in range(RESAMPLES)
-    )
-    tail = int(RESAMPLES * (1 - CONFIDENCE) / 2)
-    return Summary(median, medians[tail], medians[-tail - 1])
+    """Geometric mean and its 95 % confidence interval, by Student's t over the logarithms.
+
+    What is compared are ratios, so that twice as fast and half as fast have to weigh the same.
+    """
+    logarithms = [math.log(sample) for sample in samples]
+    middle = statistics.fmean(logarithms)
+    if len(logarithms) < INTERVAL_FROM:
+        return Summary(math.exp(middle), min(samples), max(samples))
+    freedom = len(logarithms) - 1
+    t = T_95[freedom - 1] if freedom <= len(T_95) else T_95_BEYOND
+    half = t * statistics.stdev(logarithms) / math.sqrt(len(logarithms))
+    return Summary(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Summary:
+    """How many times theirs ours is, round by round: what slowed a whole round down cancels out."""
+    return summarize([our / their for our, their in zip(ours, theirs)])

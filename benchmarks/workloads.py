@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,10 +19,12 @@ class Workload:
     title: str
     tasks: int
     operation: MakeOperation
-    times_redis_py: float | None  # target
-    times_best_other: float | None  # target
+    times_redis_py: float | None = None  # target
+    times_best_other: float | None = None  # target
     commands: int = 1  # in one operation
     feed: Feed | None = None  # what runs beside it
+    both_loops: bool = False  # also on uvloop when everything is run
+    cluster: bool = False  # on a cluster, with the client's cluster class
 
     @asynccontextmanager
     async def connected(self, connect: Connect, address: Address) -> AsyncIterator[Commands]:
@@ -38,97 +40,107 @@ class Workload:
 GATHER = 500
 PIPELINE = 100
 CONSUMERS = 50
+SWEEP = (1, 10, 50, 100, 1_000, 10_000)
 
-WORKLOADS = {
-    workload.name: workload
-    for workload in (
-        Workload("get-1", "GET, 1 task", 1, operations.get, 4, 2.5),
-        Workload("get-50", "GET, 50 tasks", 50, operations.get, 40, 8),
-        Workload("set-50", "SET with ex, 50 tasks", data.WRITES, operations.set_with_expiry, 30, 7),
-        Workload(
-            "hgetall-50", "HGETALL of 20 fields, 50 tasks", data.HASHES, operations.hgetall, 14, 5
-        ),
-        Workload("get-10000", "GET, 10,000 tasks", data.VALUES, operations.get, 25, 8),
-        Workload(
-            "gather-500",
-            "gather of 500 GET",
-            1,
-            operations.gather_of(GATHER),
-            40,
-            12,
-            commands=GATHER,
-        ),
-        Workload(
-            "pipeline-100",
-            "pipeline of 100 GET",
-            1,
-            operations.pipeline_of(PIPELINE),
-            12,
-            6,
-            commands=PIPELINE,
-        ),
-        Workload(
-            "mixed-100",
-            "pipeline of 50 SET, 50 GET",
-            1,
-            operations.mixed_pipeline_of(PIPELINE, transaction=False),
-            12,
-            6,
-            commands=PIPELINE,
-        ),
-        Workload(
-            "transaction-100",
-            "transaction of 50 SET, 50 GET",
-            1,
-            operations.mixed_pipeline_of(PIPELINE, transaction=True),
-            12,
-            6,
-            commands=PIPELINE,
-        ),
-        Workload("large-8", "GET 64 KiB, 8 tasks", data.LARGE_VALUES, operations.get_large, 6, 4),
-        Workload(
-            "pubsub-listen",
-            "messages by listen()",
-            1,
-            operations.receive,
-            None,
-            None,
-            commands=data.MESSAGES,
-            feed=feeds.published_to(LISTEN),
-        ),
-        Workload(
-            "pubsub-get-message",
-            "messages by get_message()",
-            1,
-            operations.receive,
-            None,
-            None,
-            commands=data.MESSAGES,
-            feed=feeds.published_to(GET_MESSAGE),
-        ),
-        Workload(
-            "pubsub-handler",
-            "messages by a handler",
-            1,
-            operations.receive,
-            None,
-            None,
-            commands=data.MESSAGES,
-            feed=feeds.published_to(HANDLER),
-        ),
-        Workload(
-            "queue-50",
-            "items of a queue, 50 consumers",
-            CONSUMERS,
-            operations.pop,
-            None,
-            None,
-            feed=feeds.pushed,
-        ),
+
+def _listed() -> Iterator[Workload]:
+    yield Workload("get-1", "GET, 1 task", 1, operations.get, 4, 2.5, both_loops=True)
+    yield Workload("get-10", "GET, 10 tasks", 10, operations.get)
+    yield Workload("get-50", "GET, 50 tasks", 50, operations.get, 40, 8, both_loops=True)
+    yield Workload("get-100", "GET, 100 tasks", 100, operations.get)
+    yield Workload("get-1000", "GET, 1,000 tasks", 1_000, operations.get)
+    yield Workload(
+        "get-10000", "GET, 10,000 tasks", data.VALUES, operations.get, 25, 8, both_loops=True
     )
-}
+    yield Workload(
+        "set-50", "SET with ex, 50 tasks", data.WRITES, operations.set_with_expiry, 30, 7
+    )
+    yield Workload(
+        "hgetall-50",
+        "HGETALL of 20 fields, 50 tasks",
+        data.HASHES,
+        operations.hgetall,
+        14,
+        5,
+        both_loops=True,
+    )
+    yield Workload(
+        f"gather-{GATHER}",
+        f"gather of {GATHER} GET",
+        1,
+        operations.gather_of(GATHER),
+        40,
+        12,
+        commands=GATHER,
+    )
+    yield Workload(
+        f"pipeline-{PIPELINE}",
+        f"pipeline of {PIPELINE} GET",
+        1,
+        operations.pipeline_of(PIPELINE),
+        12,
+        6,
+        commands=PIPELINE,
+        both_loops=True,
+    )
+    for name, transaction in (("mixed", False), ("transaction", True)):
+        yield Workload(
+            f"{name}-{PIPELINE}",
+            f"{'transaction' if transaction else 'pipeline'} of 50 SET, 50 GET",
+            1,
+            operations.mixed_pipeline_of(PIPELINE, transaction),
+            12,
+            6,
+            commands=PIPELINE,
+        )
+    yield Workload(
+        "large-8",
+        "GET 64 KiB, 8 tasks",
+        data.LARGE_VALUES,
+        operations.get_large,
+        6,
+        4,
+        both_loops=True,
+    )
+    for name, how in (
+        (LISTEN, "listen()"),
+        (GET_MESSAGE, "get_message()"),
+        (HANDLER, "a handler"),
+    ):
+        yield Workload(
+            f"pubsub-{name.replace('_', '-')}",
+            f"messages by {how}",
+            1,
+            operations.receive,
+            commands=data.MESSAGES,
+            feed=feeds.published_to(name),
+            both_loops=name == LISTEN,
+        )
+    yield Workload(
+        "queue-50", "items of a queue, 50 consumers", CONSUMERS, operations.pop, feed=feeds.pushed
+    )
+    yield Workload("cluster-get-50", "cluster: GET, 50 tasks", 50, operations.get, cluster=True)
+    yield Workload(
+        f"cluster-pipeline-{PIPELINE}",
+        f"cluster: pipeline of {PIPELINE} GET",
+        1,
+        operations.pipeline_of(PIPELINE),
+        commands=PIPELINE,
+        cluster=True,
+    )
+
+
+WORKLOADS = {workload.name: workload for workload in _listed()}
+
+RATES = (1_000, 5_000, 20_000, 50_000)
+"""GET per second, offered whether the client keeps up or not."""
+
+AT_RATE = {f"rate-{rate}": rate for rate in RATES}
 
 MEMORY = "memory"
+CONNECTIONS = "connections"
+CONNECTIONS_COUNT = 100
+CONNECTIONS_TITLE = "memory of a client with one connection"
 MEMORY_TITLE = "memory of 10,000 waiting tasks"
 MEMORY_TASKS = data.VALUES
 MEMORY_TARGET_MIB = 40.0
@@ -141,4 +153,21 @@ SERVER_LIMIT_OF = "get-50"
 DOCUMENTED_TARGET = 0.85
 DOCUMENTED_OF = ("get-50", "set-50")
 
-NAMES = (*WORKLOADS, MEMORY, SERVER_LIMIT)
+NAMES = (*WORKLOADS, *AT_RATE, MEMORY, CONNECTIONS, SERVER_LIMIT)
+SHORT = (
+    "get-1",
+    "get-50",
+    "get-10000",
+    "hgetall-50",
+    "pipeline-100",
+    "large-8",
+    "pubsub-listen",
+    "rate-1000",
+    "rate-20000",
+    SERVER_LIMIT,
+)
+ONCE = (MEMORY, CONNECTIONS)  # hardly differ from round to round, and take long
+
+
+def is_cluster(name: str) -> bool:
+    return name in WORKLOADS and WORKLOADS[name].cluster

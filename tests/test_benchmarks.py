@@ -5,29 +5,41 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
+from xml.etree import ElementTree
 
 import pytest
 import redis.asyncio
 
 from benchmarks import __main__ as command
-from benchmarks import callgrind, data, feeds, profile_callgrind
+from benchmarks import callgrind, data, feeds, open_loop, profile_callgrind, publish, report, ticker
 from benchmarks.cell import Cell, WrongCell, run_cell
-from benchmarks.clients import CLIENTS, DOCUMENTED, OURS, PUBSUB, QUEUES, REDIS_PY, redis_py
+from benchmarks.clients import (
+    CLIENTS,
+    CLUSTER,
+    DOCUMENTED,
+    OURS,
+    PUBSUB,
+    QUEUES,
+    REDIS_PY,
+    redis_py,
+)
 from benchmarks.clients.commands import LISTEN, Commands, Receive
 from benchmarks.measure import Durations
-from benchmarks.run import Plan, cells_of_round
-from benchmarks.server import Address, server
-from benchmarks.summary import summarize
-from benchmarks.workloads import MEMORY, WORKLOADS
+from benchmarks.run import Plan, Run, cells_of_round
+from benchmarks.server import Address, cluster, server
+from benchmarks.summary import ratio, summarize
+from benchmarks.workloads import AT_RATE, CONNECTIONS, MEMORY, WORKLOADS, is_cluster
 
-TINY = Durations(0.01, 0.03, 0.01)
+TINY = Durations(0.01, 0.03, 0.01, 0.05)
 NO_COMMANDS = Commands(get=None, set=None, set_options={}, set_reply=None, hgetall=None)  # type: ignore[arg-type]
-WHEN_LONG = {"get-10000", MEMORY}
+WHEN_LONG = {"get-10000", "rate-50000", MEMORY}
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +50,35 @@ def address() -> Iterator[Address]:
         data.clear(found)
 
 
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Address]:
+    with cluster() as found:
+        data.seed_cluster(found)
+        yield found
+
+
 @pytest.mark.parametrize("client", [REDIS_PY, OURS])
 @pytest.mark.parametrize(
     "workload",
     [
         pytest.param(name, marks=pytest.mark.long if name in WHEN_LONG else ())
-        for name in (*WORKLOADS, MEMORY)
+        for name in (*WORKLOADS, *AT_RATE, MEMORY, CONNECTIONS)
+        if not is_cluster(name)
     ],
 )
 def test_every_workload_runs(address: Address, workload: str, client: str) -> None:
     result = run_cell(Cell(workload, client, "asyncio"), address, TINY)
-    figure = "before_mib" if workload == MEMORY else "per_second"
+    figures = {MEMORY: "before_mib", CONNECTIONS: "before_mib"}
+    figure = figures.get(workload, "samples" if workload in AT_RATE else "per_second")
     assert result.measured[figure] > 0
+
+
+@pytest.mark.parametrize("client", [REDIS_PY, OURS])
+@pytest.mark.parametrize("workload", sorted(CLUSTER))
+def test_every_workload_of_a_cluster_runs(nodes: Address, workload: str, client: str) -> None:
+    if not CLIENTS[client].takes(workload):
+        pytest.skip("it has no cluster class")
+    assert run_cell(Cell(workload, client, "asyncio"), nodes, TINY).measured["per_second"] > 0
 
 
 @pytest.mark.parametrize("workload", ["get-1", "set-50"])
@@ -167,6 +196,45 @@ def test_a_workload_without_a_target(capsys: pytest.CaptureFixture[str]) -> None
     assert "reached" not in row
 
 
+def test_a_run_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples, plots = tmp_path / "run.json", tmp_path / "plots"
+    selection = ["--workloads", "get-1,get-10,rate-1000,rate-5000,server-limit"]
+    selection += ["--clients", f"{REDIS_PY},{OURS}", "--rounds", "2", "--seconds", "0.03"]
+    assert command.main([*selection, "--json", str(samples), "--plots", str(plots)]) == 0
+    drawings = sorted(plots.glob("*.svg"))
+    assert [drawing.stem for drawing in drawings] == ["concurrency", "cpu", "latency", "speed"]
+    for drawing in drawings:
+        assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
+        assert "prefers-color-scheme: dark" in drawing.read_text(encoding="utf-8")
+
+    content = json.loads(samples.read_text(encoding="utf-8"))
+    assert Run.from_json(content).as_json() == {
+        name: value for name, value in content.items() if name not in ("facts", "plan")
+    }
+    found = report.Report(content)
+    page = "before\n<!-- benchmarks:speed -->\nold\n<!-- /benchmarks -->\nafter\n"
+    filled = publish.fill(page, found)
+    assert "| GET, 1 task |" in filled
+    assert "old" not in filled
+    assert filled.startswith("before\n")
+    assert filled.endswith("-->\nafter\n")
+    assert publish.fill(filled, found) == filled
+    for name in publish.BLOCKS:
+        assert publish.BLOCKS[name](found)
+    with pytest.raises(publish.UnknownBlock, match="benchmarks:sped is none of"):
+        publish.fill("<!-- benchmarks:sped -->\n<!-- /benchmarks -->", found)
+
+    capsys.readouterr()
+    assert command.main(["--render", str(samples)]) == 0
+    assert "GET/s" in capsys.readouterr().out
+
+
+def test_no_further_round_than_there_is_time_for(capsys: pytest.CaptureFixture[str]) -> None:
+    selection = ["--workloads", "get-1", "--clients", OURS, "--rounds", "9", "--seconds", "0.03"]
+    assert command.main([*selection, "--minutes", "0.001"]) == 0
+    assert "1 rounds" in capsys.readouterr().out
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(SystemExit, match="unknown name 'get-2'"):
         command.main(["--workloads", "get-2"])
@@ -178,12 +246,84 @@ def test_clients_take_turns_to_begin() -> None:
     assert order == [[REDIS_PY, OURS], [OURS, REDIS_PY]]
 
 
+def test_a_workload_may_run_on_a_further_loop() -> None:
+    plan = Plan(["get-1", "get-10"], [OURS], ["asyncio"], rounds=1, seconds=1.0, further_loop=True)
+    loops = [(cell.workload, cell.loop) for cell in cells_of_round(plan, 0)]
+    assert loops == [("get-1", "asyncio"), ("get-1", "uvloop"), ("get-10", "asyncio")]
+
+
 def test_summary() -> None:
-    assert summarize([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
-    many = [float(number) for number in range(1, 102)]
-    middle, low, high = summarize(many)
-    assert middle == 51.0
-    assert 1.0 < low < 51.0 < high < 101.0
+    assert summarize([8.0]) == pytest.approx((8.0, 8.0, 8.0))
+    assert summarize([8.0, 2.0]) == pytest.approx((4.0, 2.0, 8.0))
+    # The logarithms have mean log(4) and standard deviation log(2); t is 4.303.
+    half = 2 ** (4.303 / 3**0.5)
+    assert summarize([2.0, 4.0, 8.0]) == pytest.approx((4.0, 4.0 / half, 4.0 * half))
+
+
+def test_a_ratio_is_that_of_each_round() -> None:
+    """A round in which everything took ten times as long changes nothing."""
+    assert ratio([100.0, 10.0, 100.0], [50.0, 5.0, 50.0]) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_stall_is_charged_to_every_command_that_was_due() -> None:
+    """200 commands per second for a second, of which the tenth stops the loop for half of it."""
+    calls = 0
+
+    async def get(key: str) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls == 10:
+            time.sleep(0.5)
+        return data.value(int(key.rpartition(":")[2]))
+
+    found = asyncio.run(open_loop.measure_at_rate(get, 200, 0.0, 1.0))
+    assert found.samples == 200
+    assert found.unanswered == 0
+    assert found.worst_us == pytest.approx(500_000, rel=0.2)
+    assert found.p50_us < found.p90_us < found.p99_us
+    # About 100 were due meanwhile, the last of them just before it ended.
+    assert 300_000 < found.p90_us < 500_000
+
+
+def test_a_client_that_never_answers_is_late() -> None:
+    async def get(key: str) -> bytes:
+        if key != data.value_key(0):
+            await asyncio.get_running_loop().create_future()
+        return data.value(0)
+
+    open_loop_seconds, open_loop.DRAIN_SECONDS = open_loop.DRAIN_SECONDS, 0.1
+    try:
+        found = asyncio.run(open_loop.measure_at_rate(get, 100, 0.0, 0.1))
+    finally:
+        open_loop.DRAIN_SECONDS = open_loop_seconds
+    assert not found.keeps_up
+    assert found.unanswered == 9
+    assert found.samples == 10
+
+
+@pytest.mark.parametrize("tick", [ticker.ticking, ticker._timer])
+def test_ticks_are_counted_while_the_loop_is_busy(tick: Callable[..., Any]) -> None:
+    ticks: list[int] = []
+
+    async def main() -> None:
+        with tick(time.monotonic() + 0.01, 0.01, ticks.append):
+            await asyncio.sleep(0.03)
+            time.sleep(0.1)
+            await asyncio.sleep(0.02)
+            assert max(ticks) >= 9
+        found = len(ticks)
+        await asyncio.sleep(0.03)
+        assert len(ticks) == found
+
+    asyncio.run(main())
+
+
+def test_percentiles() -> None:
+    buckets = open_loop.histogram([100e-6] * 98 + [1e-3] * 2)
+    found = open_loop.percentiles(buckets + open_loop.histogram([100e-6] * 100))
+    assert found["p50_us"] == pytest.approx(100, rel=0.02)
+    assert found["p99_us"] == pytest.approx(100, rel=0.02)
+    assert found["p999_us"] == pytest.approx(1000, rel=0.02)
 
 
 def test_callgrind_counts_a_callee_once() -> None:

@@ -19,9 +19,17 @@ class Client:
     ours: bool = False
     only: frozenset[str] | None = None  # the workloads it takes part in; None: all of them
     without: frozenset[str] = frozenset()  # the workloads it has no commands for
+    cluster: bool = False  # its module has connect_cluster()
 
     def takes(self, workload: str) -> bool:
+        if workload in CLUSTER and not self._has_cluster():
+            return False
         return (self.only is None or workload in self.only) and workload not in self.without
+
+    def _has_cluster(self) -> bool:
+        if self.ours and self.cluster:
+            return hasattr(importlib.import_module(self.package), "RedisCluster")
+        return self.cluster
 
     def versions(self) -> dict[str, str]:
         """Return the version of each distribution.
@@ -45,14 +53,15 @@ class Client:
             return f"{error.name} is not installed"
         return ""
 
-    def connect(self) -> Connect:
+    def connect(self, cluster: bool = False) -> Connect:
         module = importlib.import_module(f"benchmarks.clients.{self.module}")
-        connect: Connect = module.connect
+        connect: Connect = module.connect_cluster if cluster else module.connect
         return connect
 
 
 PIPELINES = frozenset({"pipeline-100", "mixed-100", "transaction-100"})
 PUBSUB = frozenset({"pubsub-listen", "pubsub-get-message", "pubsub-handler"})
+CLUSTER = frozenset({"cluster-get-50", "cluster-pipeline-100"})
 QUEUES = frozenset({"queue-50"})
 
 REDIS_PY = "redis-py"
@@ -70,14 +79,17 @@ CLIENTS = {
             configuration="redis.asyncio.Redis with hiredis and its own pool, max_connections=500 "
             "so that a gather of 500 has a connection each; from 1,000 tasks a "
             "BlockingConnectionPool of 50 without timeout, as the default pool raises "
-            "MaxConnectionsError",
+            "MaxConnectionsError; redis.asyncio.RedisCluster as it comes",
+            cluster=True,
         ),
         Client(
             name="coredis",
             module="coredis_client",
             package="coredis",
             distributions=("coredis",),
-            configuration="coredis.Redis as it comes (pool of 64, which multiplexes)",
+            configuration="coredis.Redis and coredis.RedisCluster as they come (pools of 64, "
+            "which multiplex)",
+            cluster=True,
         ),
         Client(
             name="valkey-glide",
@@ -86,7 +98,8 @@ CLIENTS = {
             distributions=("valkey-glide",),
             configuration="GlideClient with inflight_requests_limit=20000 and a request timeout of "
             "30 s (the defaults, 1,000 and 0.25 s, refuse 10,000 tasks); messages by "
-            "get_pubsub_message() or a callback",
+            "get_pubsub_message() or a callback; GlideClusterClient with the same limits",
+            cluster=True,
             without=frozenset({"pubsub-get-message"}) | QUEUES,  # one connection: BRPOP would block
         ),
         Client(
@@ -103,8 +116,9 @@ CLIENTS = {
             module="native",
             package="aiecs_redis",
             distributions=(),
-            configuration="aiecs_redis.Redis as it comes",
+            configuration="aiecs_redis.Redis and aiecs_redis.RedisCluster as they come",
             ours=True,
+            cluster=True,
         ),
         Client(
             name=DOCUMENTED,

@@ -92,3 +92,22 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             brpop=client.brpop,
             brpop_reply=list,
         )
+
+
+@asynccontextmanager
+async def connect_cluster(address: Address, tasks: int) -> AsyncIterator[Commands]:
+    async with coredis.RedisCluster(host=address.host, port=address.port) as client:
+
+        async def pipeline(keys: Sequence[str]) -> list[Any]:
+            async with client.pipeline(transaction=False) as batch:
+                replies = [batch.get(key) for key in keys]
+            return [await reply for reply in replies]
+
+        yield Commands(
+            get=client.get,
+            set=client.set,
+            set_options={"ex": EXPIRE_SECONDS},
+            set_reply=True,
+            hgetall=client.hgetall,
+            pipeline=pipeline,
+        )

@@ -8,10 +8,13 @@ from typing import Any, Callable
 
 from glide import (
     Batch,
+    ClusterBatch,
     ExpirySet,
     ExpiryType,
     GlideClient,
     GlideClientConfiguration,
+    GlideClusterClient,
+    GlideClusterClientConfiguration,
     NodeAddress,
     PubSubMsg,
 )
@@ -95,6 +98,35 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
             pipeline=pipeline,
             mixed=mixed,
             receivers={LISTEN: listen, HANDLER: handler},
+        )
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def connect_cluster(address: Address, tasks: int) -> AsyncIterator[Commands]:
+    client = await GlideClusterClient.create(
+        GlideClusterClientConfiguration(
+            [NodeAddress(address.host, address.port)],
+            inflight_requests_limit=IN_FLIGHT,
+            request_timeout=TIMEOUT_MILLISECONDS,
+        )
+    )
+
+    async def pipeline(keys: Sequence[str]) -> list[Any]:
+        batch = ClusterBatch(is_atomic=False)
+        for key in keys:
+            batch.get(key)
+        return await client.exec(batch, raise_on_error=True) or []
+
+    try:
+        yield Commands(
+            get=client.get,
+            set=client.set,
+            set_options={"expiry": ExpirySet(ExpiryType.SEC, EXPIRE_SECONDS)},
+            set_reply="OK",
+            hgetall=client.hgetall,
+            pipeline=pipeline,
         )
     finally:
         await client.close()

@@ -18,3 +18,12 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
         yield redis_py.commands(client)
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def connect_cluster(address: Address, tasks: int) -> AsyncIterator[Commands]:
+    client = aiecs_redis.RedisCluster(host=address.host, port=address.port)
+    try:
+        yield redis_py.cluster_commands(client)
+    finally:
+        await client.aclose()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 
 from benchmarks.clients.collector import Collector
 from benchmarks.clients.commands import (
@@ -40,6 +40,36 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
         yield commands(client)
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def connect_cluster(address: Address, tasks: int) -> AsyncIterator[Commands]:
+    client = RedisCluster(host=address.host, port=address.port)
+    try:
+        await client.initialize()  # 50 first commands at once fail at times with AttributeError
+        yield cluster_commands(client)
+    finally:
+        await client.aclose()
+
+
+def cluster_commands(client: RedisCluster) -> Commands:
+    """Also for another class with redis-py's methods."""
+
+    async def pipeline(keys: Sequence[str]) -> list[Any]:
+        batch = client.pipeline()
+        for key in keys:
+            batch.get(key)
+        replies: list[Any] = await batch.execute()
+        return replies
+
+    return Commands(
+        get=client.get,
+        set=client.set,
+        set_options={"ex": EXPIRE_SECONDS},
+        set_reply=True,
+        hgetall=client.hgetall,
+        pipeline=pipeline,
+    )
 
 
 def commands(client: Redis) -> Commands:
