@@ -7,7 +7,7 @@ C_FILES := $(wildcard csrc/*.[ch])
 ARGS ?=
 
 .PHONY: help dev build debug asan test test-long test-all test-redis-versions bare leaks reliability fuzz soak \
-	libraries compat compat-fast lint fmt type docs bench demo coverage sdist wheel package clean
+	libraries compat compat-fast lint fmt type docs bench profile instructions demo coverage sdist wheel package clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -115,9 +115,17 @@ docs: ## The documentation site, into build/site; warnings are errors
 	@$(SETUP) docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean $(ARGS)
 
-bench: ## Benchmarks against other clients
+bench: ## Benchmarks against other clients, 20 minutes; rewrites docs/performance.md (ARGS=--short: 4)
 	@$(SETUP) test bench
 	$(PY) -m benchmarks $(ARGS)
+
+profile: ## Where the CPU time of a command goes, by Linux perf; rewrites its part of docs/performance.md
+	@$(SETUP) test
+	$(PY) -m benchmarks.profile_cpu --publish $(ARGS)
+
+instructions: ## Does a command need more instructions than noted, and which function (ARGS=--update)
+	@PROGRAMS=valgrind $(SETUP) test
+	$(PY) -m benchmarks.instructions $(ARGS)
 
 sdist: ## Source distribution with the pinned C sources in it
 	@$(SETUP) dev

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, machine, publish, report
+from benchmarks import data, machine, profile_cpu, publish, report
 from benchmarks.cell import LOOPS, WrongCell
 from benchmarks.clients import CLIENTS
 from benchmarks.run import Plan, Run, Servers, run
@@ -186,6 +186,9 @@ def _publish(options: argparse.Namespace, content: dict[str, Any]) -> None:
         publish.write_plots(found, options.plots)
     if options.publish:
         publish.publish(found, ROOT)
+        if not options.render and profile_cpu.available():
+            _tell("sampling where the CPU time goes")
+            profile_cpu.publish(profile_cpu.profile(profile_cpu.COMMANDS))
 
 
 def _tell(line: str) -> None:

@@ -19,13 +19,14 @@ async def run_fixed(workload: Workload, client: str, address: Address, commands:
         each = commands // (workload.tasks * workload.commands)
         await asyncio.gather(
             *(
-                _repeat(workload.operation(connected, number), each)
+                repeat(workload.operation(connected, number), each)
                 for number in range(workload.tasks)
             )
         )
 
 
-async def _repeat(operation: Operation, times: int) -> None:
+async def repeat(operation: Operation, times: int) -> None:
+    """So many operations, one after another, each of whose replies is checked."""
     call, expected = operation.call, operation.expected
     for _ in range(times):
         reply = await call()

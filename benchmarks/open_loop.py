@@ -21,6 +21,7 @@ from benchmarks.ticker import ticking
 KEYS = 1_000
 START_SECONDS = 0.02
 DRAIN_SECONDS = 4.0
+BACKLOG_SECONDS = 0.4  # commands of so long without an answer: it will never catch up
 KEEPS_UP = 0.95  # of the offered commands answered in time: fewer, and the backlog only grows
 BUCKET = 1.02  # the ratio of neighbouring buckets of a histogram
 PERCENTILES = {"p50_us": 0.50, "p90_us": 0.90, "p99_us": 0.99, "p999_us": 0.999}
@@ -59,6 +60,7 @@ async def measure_at_rate(get: Get, rate: float, warm_up: float, seconds: float)
     issued = answered = 0
     offered_all = asyncio.Event()
     now = time.monotonic
+    backlog = max(rate * BACKLOG_SECONDS, KEYS)
 
     async def one(number: int, due: float) -> None:
         nonlocal answered
@@ -83,7 +85,7 @@ async def measure_at_rate(get: Get, rate: float, warm_up: float, seconds: float)
         while issued < last:
             tasks[issued] = asyncio.ensure_future(one(issued, start + issued * interval))
             issued += 1
-        if issued >= end:
+        if issued >= end or len(tasks) > backlog:
             offered_all.set()
 
     await get(keys[0])  # connected
@@ -91,7 +93,8 @@ async def measure_at_rate(get: Get, rate: float, warm_up: float, seconds: float)
     with ticking(start, interval, due):
         await offered_all.wait()
     took = max(now() - start - warm_up, seconds)
-    if tasks and not errors:
+    gave_up = issued < end
+    if tasks and not errors and not gave_up:
         await asyncio.wait(set(tasks.values()), timeout=DRAIN_SECONDS)
     limit, waiting = now(), dict(tasks)
     for task in waiting.values():
@@ -102,7 +105,9 @@ async def measure_at_rate(get: Get, rate: float, warm_up: float, seconds: float)
         raise errors[0]
     # Those without an answer have waited at least since they were due.
     latencies += [
-        limit - start - number * interval for number in waiting if number >= first_counted
+        limit - start - number * interval
+        for number in waiting
+        if number >= first_counted or gave_up
     ]
     counted = end - first_counted
     buckets = histogram(latencies)

@@ -18,7 +18,18 @@ import pytest
 import redis.asyncio
 
 from benchmarks import __main__ as command
-from benchmarks import callgrind, data, feeds, open_loop, profile_callgrind, publish, report, ticker
+from benchmarks import (
+    callgrind,
+    data,
+    feeds,
+    instructions,
+    open_loop,
+    profile_callgrind,
+    profile_cpu,
+    publish,
+    report,
+    ticker,
+)
 from benchmarks.cell import Cell, WrongCell, run_cell
 from benchmarks.clients import (
     CLIENTS,
@@ -301,6 +312,20 @@ def test_a_client_that_never_answers_is_late() -> None:
     assert found.samples == 10
 
 
+def test_a_client_that_will_never_catch_up_is_given_up() -> None:
+    async def get(key: str) -> bytes:
+        if key != data.value_key(0):
+            await asyncio.get_running_loop().create_future()
+        return data.value(0)
+
+    start = time.monotonic()
+    found = asyncio.run(open_loop.measure_at_rate(get, 20_000, 10.0, 60.0))
+    assert time.monotonic() - start < 10
+    assert not found.keeps_up
+    assert found.unanswered > 20_000 * open_loop.BACKLOG_SECONDS
+    assert found.samples == found.unanswered
+
+
 @pytest.mark.parametrize("tick", [ticker.ticking, ticker._timer])
 def test_ticks_are_counted_while_the_loop_is_busy(tick: Callable[..., Any]) -> None:
     ticks: list[int] = []
@@ -348,6 +373,63 @@ def test_callgrind_counts_a_callee_once() -> None:
 def test_callgrind_difference_is_per_operation() -> None:
     few, many = Counter(get=100, start=50), Counter(get=300, start=50)
     assert profile_callgrind.difference(few, many, 10) == {"get": 20.0, "start": 0.0}
+
+
+def test_a_function_that_grew_is_named() -> None:
+    before = {"get-1": {"encode": 500.0, "parse": 400.0, "drain": 100.0}}
+    now = {"get-1": {"encode": 500.5, "parse": 430.0, "check": 20.0, "drain": 99.0}}
+    tables, grown = instructions.compare(before, now)
+    assert grown == ["get-1"]
+    assert tables[0].rows == [("get-1", "1,000", "1,050", "+5.0%")]
+    assert tables[1].rows == [
+        ("get-1: parse", "400.0", "430.0", "+30.0"),
+        ("get-1: check", "new", "20.0", "+20.0"),
+    ]
+    _, grown = instructions.compare(before, before)
+    assert grown == []
+
+
+def test_counts_are_of_the_core_alone() -> None:
+    core = {"f [_native.x.so]": 20, "f.part.0 [_native.x.so]": 5}
+    costs = Counter({"get [libpython.so]": 100, **core})
+    assert instructions.per_command(costs, 10) == {"f": 2.5}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
+def test_instructions_are_counted(address: Address) -> None:
+    found = instructions.count(instructions.ROOT, address)
+    assert list(found) == list(instructions.COUNTED)
+    for functions in found.values():
+        assert 100 < sum(functions.values()) < 100_000
+    assert "ar_conn_send" in found["get-1"]
+
+
+def test_samples_of_perf_are_told_apart() -> None:
+    lines = """
+\tffffffff8 tcp_write_xmit ([kernel.kallsyms])
+\tffffffff8 __x64_sys_sendmsg ([kernel.kallsyms])
+\t   7f0000 __libc_sendmsg (/usr/lib/libc.so.6)
+
+\tffffffff8 copy_to_user ([kernel.kallsyms])
+\tffffffff8 do_syscall_64 ([kernel.kallsyms])
+\t   7f0000 __GI___readv (/usr/lib/libc.so.6)
+
+\tffffffff8 handle_mm_fault ([kernel.kallsyms])
+\t   7f0000 memcpy (/usr/lib/libc.so.6)
+
+\t   7f0000 redisReaderGetReply (/x/_native.cpython-311-x86_64-linux-gnu.so)
+
+\t   7f0000 ar_conn_send (/x/_native.cpython-311-x86_64-linux-gnu.so)
+\t   7f0000 _PyEval_EvalFrameDefault (/usr/lib/libpython3.11.so.1.0)
+""".splitlines()
+    assert profile_cpu.count_parts(lines) == {
+        profile_cpu.SENDING: 1,
+        profile_cpu.RECEIVING: 1,
+        profile_cpu.OTHER_KERNEL: 1,
+        profile_cpu.HIREDIS: 1,
+        profile_cpu.CORE: 1,
+    }
 
 
 @pytest.mark.long

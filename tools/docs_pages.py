@@ -23,7 +23,6 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
-    "benchmarks/README.md": "performance.md",
 }
 """From the repository to the site. README.md has a page of its own, index.md."""
 

@@ -4,7 +4,8 @@
 #
 #   tools/setup.sh EXTRA...     extras of pyproject.toml, e.g. tools/setup.sh test dev
 #
-# PYTHON chooses the interpreter of a new .venv (default: python3).
+# PYTHON chooses the interpreter of a new .venv (default: python3); PROGRAMS names what else is needed,
+# by the names that programs and their Debian packages share.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,6 +31,9 @@ missing_packages() {
         command -v valkey-server >/dev/null || echo redis-server
     # The tests make themselves certificates for TLS.
     command -v openssl >/dev/null || echo openssl
+    for program in ${PROGRAMS:-}; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
 }
 
 install_packages() {
