@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define FEED_SLICE 4096
+#define FEED_SLICE (16 * 1024)
 #define CAPACITY_MIN (16 * 1024)
 /* An empty buffer larger than this is given back. */
 #define CAPACITY_KEEP (1024 * 1024)

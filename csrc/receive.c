@@ -3,8 +3,8 @@
 #include "connection.h"
 
 /* Replies are parsed out of slices of what was read: hiredis moves the rest of its buffer to the
- * front for every kilobyte it has consumed. */
-#define FEED_SLICE 4096
+ * front for every kilobyte it has consumed itself. */
+#define FEED_SLICE (16 * 1024)
 /* Reads of a full buffer before other connections get their turn. */
 #define READS_PER_DRAIN 16
 /* Read at once into a large string; and what may follow behind it, which has to be copied. */

@@ -110,8 +110,8 @@ note_kind(const redisReadTask *task)
     }
 }
 
-static PyObject *
-text_value(ar_reply_sink *sink, const char *text, size_t length)
+PyObject *
+ar_reply_text_value(ar_reply_sink *sink, const char *text, size_t length)
 {
     if (!sink->decode) {
         return PyBytes_FromStringAndSize(text, (Py_ssize_t)length);
@@ -123,8 +123,8 @@ text_value(ar_reply_sink *sink, const char *text, size_t length)
                             sink->errors ? sink->errors : "strict");
 }
 
-static PyObject *
-status_value(ar_reply_sink *sink, const char *text, size_t length)
+PyObject *
+ar_reply_status_value(ar_reply_sink *sink, const char *text, size_t length)
 {
     if (!sink->decode || sink->encoding == NULL) {
         if (length == 2 && memcmp(text, "OK", 2) == 0) {
@@ -134,7 +134,7 @@ status_value(ar_reply_sink *sink, const char *text, size_t length)
             return Py_NewRef(sink->decode ? sink->state->str_queued : sink->state->bytes_queued);
         }
     }
-    return text_value(sink, text, length);
+    return ar_reply_text_value(sink, text, length);
 }
 
 /* hiredis takes the two bytes behind a bulk string for CRLF unseen. */
@@ -178,17 +178,17 @@ create_string(const redisReadTask *task, char *text, size_t length)
         value = ar_error_from_reply(sink->state, text, length);
         break;
     case REDIS_REPLY_STATUS:
-        value = status_value(sink, text, length);
+        value = ar_reply_status_value(sink, text, length);
         break;
     case REDIS_REPLY_BIGNUM:
         value = big_number_value(text, length);
         break;
     case REDIS_REPLY_VERB:
         /* "txt:" names the format; hiredis has checked that it is there. */
-        value = text_value(sink, text + 4, length - 4);
+        value = ar_reply_text_value(sink, text + 4, length - 4);
         break;
     default:
-        value = text_value(sink, text, length);
+        value = ar_reply_text_value(sink, text, length);
     }
     return attach(task, value_or_none(sink, value));
 }
@@ -296,6 +296,19 @@ ar_reply_next(redisReader *reader, PyObject **reply, int *failed)
 {
     ar_reply_sink *sink = reader->privdata;
     void *object = NULL;
+    *failed = 0;
+    switch (reader->ridx == -1 && reader->err == 0 ? ar_plain_next(reader, reply)
+                                                   : AR_PLAIN_UNUSUAL) {
+    case AR_PLAIN_REPLY:
+        return AR_READ_REPLY;
+    case AR_PLAIN_PARTIAL:
+        return AR_READ_INCOMPLETE;
+    case AR_PLAIN_FAILED:
+        reader->err = REDIS_ERR_OOM;
+        return AR_READ_FAILED;
+    case AR_PLAIN_UNUSUAL:
+        break;
+    }
     if (redisReaderGetReply(reader, &object) != 0) {
         ar_reply_set_reader_error(sink->state, reader);
         ar_reply_sink_clear(sink);
@@ -321,7 +334,8 @@ ar_reply_text(ar_reply_sink *sink, PyObject *bytes, int *failed)
     if (!sink->decode) {
         return bytes;
     }
-    PyObject *value = text_value(sink, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    PyObject *value =
+        ar_reply_text_value(sink, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
     Py_DECREF(bytes);
     if (value == NULL && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
         *failed = 1;
@@ -337,7 +351,8 @@ decoded_list(ar_reply_sink *sink, PyObject *list)
     for (Py_ssize_t i = 0; result != NULL && i < PyList_GET_SIZE(list); i++) {
         PyObject *item = PyList_GET_ITEM(list, i), *value;
         if (PyBytes_CheckExact(item)) {
-            value = text_value(sink, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
+            value =
+                ar_reply_text_value(sink, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
             value = value_or_none(sink, value);
         } else {
             value = PyList_CheckExact(item) ? decoded_list(sink, item) : Py_NewRef(item);

@@ -20,6 +20,7 @@ typedef struct {
     const char *errors;   /* NULL: strict */
     int decode;           /* whether to decode the reply being read */
     ar_reply_kind kind;   /* of the reply read last */
+    int partial;          /* times the reply at the front was found not to be whole (plain.c) */
     PyObject *error;      /* first value of the reply being read that had no Python form */
     PyObject **keys;      /* keys of maps whose values have not arrived: one per open map */
     size_t key_count, key_capacity;
@@ -43,6 +44,20 @@ PyObject *ar_reply_text(ar_reply_sink *sink, PyObject *bytes, int *failed);
 
 /* The same for a whole reply (borrowed) that was read as bytes: None, a number, bytes, or a list of these. */
 PyObject *ar_reply_decoded(ar_reply_sink *sink, PyObject *reply, int *failed);
+
+/* Between the files of the unit. */
+PyObject *ar_reply_text_value(ar_reply_sink *sink, const char *text, size_t length);
+PyObject *ar_reply_status_value(ar_reply_sink *sink, const char *text, size_t length);
+
+typedef enum {
+    AR_PLAIN_REPLY,
+    AR_PLAIN_PARTIAL, /* feed more */
+    AR_PLAIN_UNUSUAL, /* for hiredis; nothing has been consumed */
+    AR_PLAIN_FAILED,  /* MemoryError is set */
+} ar_plain_result;
+
+/* plain.c: the reply at the front of the reader's buffer, while hiredis is between two replies. */
+ar_plain_result ar_plain_next(redisReader *reader, PyObject **reply);
 
 /* Sets InvalidResponse: the stream is out of step. */
 void ar_reply_set_missing_crlf(ar_state *state);

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -390,3 +391,47 @@ def test_unhashable_map_key_is_an_error_not_a_crash():
 def test_wrong_options(options):
     with pytest.raises(TypeError):
         Reader(**options)
+
+
+def random_reply(dice, depth=0):
+    """Of the kinds that are read at once when they are whole, and of some that never are."""
+    kind = dice.randrange(13 if depth < 4 else 9)
+    if kind == 0:
+        return b":%d\r\n" % dice.choice([0, 7, -7, 10**17, -(10**18), 2**63 - 1])
+    if kind == 1:
+        return dice.choice([b"_\r\n", b"$-1\r\n", b"#t\r\n", b"#f\r\n", b"+OK\r\n", b"+QUEUED\r\n"])
+    if kind == 2:
+        return dice.choice([b",1.5\r\n", b"(12345678901234567890123\r\n", b"=7\r\ntxt:abc\r\n"])
+    if kind < 9:
+        text = bytes(dice.randrange(32, 127) for _ in range(dice.choice([0, 1, 9, 10, 100])))
+        return b"$%d\r\n%s\r\n" % (len(text), text)
+    count = dice.choice([0, 1, 2, 5, 20])
+    if kind < 11:
+        elements = [random_reply(dice, depth + 1) for _ in range(count)]
+        return dice.choice([b"*", b"~"]) + b"%d\r\n" % count + b"".join(elements)
+    pairs = [b"$%d\r\nk%d\r\n" % (1 + len(b"%d" % n), n) for n in range(count)]
+    values = b"".join(key + random_reply(dice, depth + 1) for key in pairs)
+    return b"%%%d\r\n" % count + values
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("encoding", [None, "utf-8"])
+def test_whole_replies_are_those_that_come_in_pieces(seed, encoding):
+    dice = random.Random(seed)
+    stream = [random_reply(dice) for _ in range(30)]
+    whole, pieces = Reader(encoding=encoding), Reader(encoding=encoding)
+    for data in stream:
+        whole.feed(data)
+        value = whole.gets()
+        for position in range(len(data)):
+            assert pieces.gets() is NOTHING
+            pieces.feed(data[position : position + 1])
+        assert repr(pieces.gets()) == repr(value)
+        assert whole.gets() is NOTHING
+    together = Reader(encoding=encoding)
+    together.feed(b"".join(stream))
+    apart = Reader(encoding=encoding)
+    for data in stream:
+        apart.feed(data)
+        assert repr(together.gets()) == repr(apart.gets())
+    assert together.gets() is NOTHING
