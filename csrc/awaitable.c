@@ -44,11 +44,24 @@ ar_awaitable_clear(ArCommand *self)
     return 0;
 }
 
+static int
+was_never_awaited(const ArCommand *self)
+{
+    return self->status == AR_NEW && self->inner == NULL;
+}
+
+static int
+has_last_words(const ArCommand *self)
+{
+    return was_never_awaited(self) || self->status == AR_ANSWERED ||
+           (self->status == AR_FAILED && self->unretrieved);
+}
+
 void
 ar_awaitable_finalize(ArCommand *self)
 {
     PyObject *pending = ar_exception_take();
-    if (self->status == AR_NEW && self->inner == NULL) {
+    if (was_never_awaited(self)) {
         if (PyErr_WarnEx(PyExc_RuntimeWarning,
                          "coroutine 'Redis.execute_command' was never awaited", 1) < 0) {
             PyErr_WriteUnraisable((PyObject *)self);
@@ -69,7 +82,8 @@ ar_awaitable_finalize(ArCommand *self)
 void
 ar_awaitable_dealloc(ArCommand *self)
 {
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+    /* Called whatever there is to say, it would mark the memory, which is used again, as finalized. */
+    if (has_last_words(self) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
         return;
     }
     PyTypeObject *type = Py_TYPE(self);
@@ -79,7 +93,9 @@ ar_awaitable_dealloc(ArCommand *self)
     }
     (void)ar_awaitable_clear(self);
     Py_CLEAR(self->core);
-    type->tp_free(self);
+    if (!ar_command_spare(self)) {
+        type->tp_free(self);
+    }
     Py_DECREF(type);
 }
 

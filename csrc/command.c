@@ -5,12 +5,61 @@
 
 #include <string.h>
 
+/* Commands whose memory is kept, at most. Debug builds keep none: a late use of one is to be found. */
+#ifdef AR_DEBUG
+#define SPARES_MAX 0
+#else
+#define SPARES_MAX 256
+#endif
+
+ArCommand *
+ar_command_allocate(ar_state *state, PyTypeObject *type)
+{
+    ArCommand *command = state->spares;
+    if (command == NULL) {
+        return (ArCommand *)type->tp_alloc(type, 0);
+    }
+    state->spares = (ArCommand *)command->owner;
+    state->spare_count--;
+    memset((char *)command + sizeof(PyObject), 0, sizeof(*command) - sizeof(PyObject));
+    (void)PyObject_Init((PyObject *)command, type);
+    PyObject_GC_Track(command);
+    return command;
+}
+
+int
+ar_command_spare(ArCommand *command)
+{
+    ar_state *state = command->state;
+    /* A type that the collector has cleared holds its module, and with it the state, no longer; a command
+     * that it has finalized would never be finalized again. */
+    const PyHeapTypeObject *type = (PyHeapTypeObject *)Py_TYPE(command);
+    if (type->ht_module == NULL || state == NULL || state->spare_count >= SPARES_MAX ||
+        PyObject_GC_IsFinalized((PyObject *)command)) {
+        return 0;
+    }
+    command->owner = (PyObject *)state->spares;
+    state->spares = command;
+    state->spare_count++;
+    return 1;
+}
+
+void
+ar_command_free_spares(ar_state *state)
+{
+    while (state->spares != NULL) {
+        ArCommand *command = state->spares;
+        state->spares = (ArCommand *)command->owner;
+        PyObject_GC_Del(command);
+    }
+    state->spare_count = SPARES_MAX; /* whatever is still to come is freed */
+}
+
 ArCommand *
 ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner, PyObject *name,
                PyObject *const *rest, Py_ssize_t rest_count)
 {
-    PyTypeObject *type = state->CommandType;
-    ArCommand *command = (ArCommand *)type->tp_alloc(type, 0);
+    ArCommand *command = ar_command_allocate(state, state->CommandType);
     if (command == NULL) {
         return NULL;
     }
@@ -39,8 +88,7 @@ ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner, PyOb
 ArCommand *
 ar_command_move(ArCommand *command)
 {
-    PyTypeObject *type = command->state->CommandFutureType;
-    ArCommand *moved = (ArCommand *)type->tp_alloc(type, 0);
+    ArCommand *moved = ar_command_allocate(command->state, command->state->CommandFutureType);
     if (moved == NULL) {
         return NULL;
     }

@@ -119,6 +119,13 @@ ar_command_finished(const ArCommand *command)
     return command->status >= AR_DONE;
 }
 
+/* Memory of a command, zeroed but for its type; given back by its deallocation. */
+ArCommand *ar_command_allocate(ar_state *state, PyTypeObject *type);
+/* Keeps the memory of a command that is gone; 0 if it is to be freed. */
+int ar_command_spare(ArCommand *command);
+/* Frees what is kept. */
+void ar_command_free_spares(ar_state *state);
+
 /* A new command that owns references to the arguments. */
 ArCommand *ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner,
                           PyObject *name, PyObject *const *rest, Py_ssize_t rest_count);

@@ -70,6 +70,8 @@
     X(PyObject, str_queued)                                                                        \
     X(PyObject, hot_names)
 
+struct ArCommand;
+
 typedef struct ar_state {
 #define X(type, name) type *name;
     AR_STATE_TYPES(X)
@@ -78,6 +80,9 @@ typedef struct ar_state {
 #undef X
     /* The method definition of the C Task's wake-up callback, learnt on first sight. */
     PyMethodDef *task_wakeup;
+    /* Memory of commands that are gone, for the next ones (command.c). */
+    struct ArCommand *spares;
+    int spare_count;
     /* Blocks of timeout() that have been entered and not left, on whatever thread. */
     Py_ssize_t open_scopes;
 } ar_state;

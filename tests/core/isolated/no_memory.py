@@ -55,12 +55,14 @@ async def started():
     """Making and starting commands; what did start gets its reply."""
     async with aiecs_redis.Redis(port=port) as client:
         await client.set("key", "value")
+        held = []  # they take the memory that the core keeps of finished commands
         if kind == "observe":
             client._native_observe(True, lambda record: None, None, 0.0)
         for way in (asyncio.ensure_future, asyncio.create_task):
             futures, failed = [], 0
             for number in range(60):
                 await client.ping()
+                held += [client.get("key") for _ in range(5)]
                 _testcapi.set_nomemory(number, number + 1)
                 try:
                     futures.append(way(client.get("key")))
@@ -71,6 +73,8 @@ async def started():
             assert failed
             for result in await asyncio.gather(*futures, return_exceptions=True):
                 assert result == b"value" or isinstance(result, MemoryError), result
+        for command in held:
+            command.close()
         assert await client.get("key") == b"value"
 
 
