@@ -434,5 +434,6 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         breaker_failures=breaker.failures if breaker is not None else 0,
         breaker_recovery=breaker.recovery if breaker is not None else 0.0,
         breaker_jitter=breaker.jitter if breaker is not None else 0.0,
+        readonly=bool(own.get("readonly")),
     )
     return config, retry

@@ -41,7 +41,8 @@ ar_client_start(ArCommand *command)
             command->expires = expires;
         }
     }
-    return ar_transport_submit(self->transport, command);
+    return self->cluster != NULL ? ar_cluster_submit(self->cluster, command)
+                                 : ar_transport_submit(self->transport, command);
 }
 
 void
@@ -60,8 +61,13 @@ int
 ar_client_note_protocol(ArClient *self)
 {
     const ArTransport *transport = self->transport;
-    if (self->downgraded || transport == NULL || transport->pool == NULL ||
-        transport->pool->protocol != 2 || transport->config->protocol != 3) {
+    if (self->downgraded || transport == NULL || transport->config->protocol != 3) {
+        return 0;
+    }
+    int spoken = self->cluster != NULL     ? self->cluster->protocol
+                 : transport->pool != NULL ? transport->pool->protocol
+                                           : 0;
+    if (spoken != 2) {
         return 0;
     }
     self->downgraded = 1;

@@ -2,6 +2,7 @@
 #ifndef AR_CLIENT_H
 #define AR_CLIENT_H
 
+#include "cluster.h"
 #include "metrics.h"
 #include "target.h"
 #include "transport.h"
@@ -9,6 +10,7 @@
 typedef struct ArClient {
     ArTarget target;
     ArTransport *transport; /* NULL until configured: everything goes redis-py's way */
+    ArCluster *cluster;     /* where commands go by their keys, or NULL; `transport` has its settings then */
     PyObject *callbacks;    /* response_callbacks, or NULL */
     ar_metrics *metrics;    /* NULL: commands are not measured */
     int retrying;           /* an explicit retry policy: commands go through _retry_execute */

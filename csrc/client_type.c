@@ -31,6 +31,37 @@ client_native_configure(ArClient *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(native_cluster_doc,
+             "_native_cluster($self, cluster, face, python_class, /)\n--\n\n"
+             "Send commands to the nodes of this Cluster. The methods are those of `face`, which\n"
+             "is not held, and fall back to those of `python_class`.");
+
+static PyObject *
+client_native_cluster(ArClient *self, PyObject *args)
+{
+    PyObject *cluster, *face, *python_class;
+    if (!PyArg_ParseTuple(args, "O!OO!:_native_cluster", self->target.state->ClusterType, &cluster,
+                          &face, &PyType_Type, &python_class) ||
+        ar_target_set_face(&self->target, face, python_class) < 0) {
+        return NULL;
+    }
+    Py_XSETREF(self->cluster, (ArCluster *)Py_NewRef(cluster));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(native_face_changed_doc,
+             "_native_face_changed($self, /)\n--\n\n"
+             "Look whether the face has an execute_command of its own now, or no longer.");
+
+static PyObject *
+client_native_face_changed(ArClient *self, PyObject *Py_UNUSED(ignored))
+{
+    if (ar_target_check_override(&self->target) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- metrics ---- */
 
 PyDoc_STRVAR(native_observe_doc,
@@ -92,8 +123,12 @@ client_traverse(ArClient *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->transport);
+    Py_VISIT(self->cluster);
     Py_VISIT(self->callbacks);
-    Py_VISIT(self->target.native_method);
+    int result = ar_target_traverse(&self->target, visit, arg);
+    if (result != 0) {
+        return result;
+    }
     return self->metrics != NULL ? ar_metrics_traverse(self->metrics, visit, arg) : 0;
 }
 
@@ -101,8 +136,9 @@ static int
 client_clear(ArClient *self)
 {
     Py_CLEAR(self->transport);
+    Py_CLEAR(self->cluster);
     Py_CLEAR(self->callbacks);
-    Py_CLEAR(self->target.native_method);
+    ar_target_clear(&self->target);
     ar_metrics *metrics = self->metrics;
     self->metrics = NULL;
     if (metrics != NULL) {
@@ -193,6 +229,9 @@ static PyMethodDef client_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, native_execute_doc},
     {"_native_batch", (PyCFunction)ar_execute_batch, METH_VARARGS, native_batch_doc},
     {"_native_configure", (PyCFunction)client_native_configure, METH_VARARGS, native_configure_doc},
+    {"_native_cluster", (PyCFunction)client_native_cluster, METH_VARARGS, native_cluster_doc},
+    {"_native_face_changed", (PyCFunction)client_native_face_changed, METH_NOARGS,
+     native_face_changed_doc},
     {"_native_observe", (PyCFunction)client_native_observe, METH_VARARGS, native_observe_doc},
     {"_native_metrics", (PyCFunction)client_native_metrics, METH_NOARGS, native_metrics_doc},
     {NULL},

@@ -37,6 +37,7 @@ enum {
     AR_LEND = 1 << 4,         /* sends nothing: is after a connection of its own */
     AR_TAKES = 1 << 5,        /* what the reply brings is gone from the server */
     AR_SECRET = 1 << 6, /* there is a password in it: its bytes are wiped once they are sent */
+    AR_READ = 1 << 7,         /* changes nothing: a replica may answer it */
 };
 
 /* What becomes of the commands of a pipeline and of their replies. */
@@ -84,7 +85,7 @@ typedef struct ArCommand {
     PyObject *callback, *callback_context;
     PyObject *more_callbacks; /* list of (callback, context), or NULL */
     PyObject *on_error, *error_key;
-    PyObject *options; /* keyword arguments for the response callback, or NULL */
+    PyObject *options; /* keyword arguments for the response callback, or NULL (scatter.c: positions) */
     PyObject *inner;   /* the future a coroutine-style driver waits on, or NULL */
     PyObject **argv;   /* owned arguments; argv[0] is the command's name */
     Py_ssize_t argc;
@@ -111,6 +112,14 @@ typedef struct ArCommand {
     uint8_t as_bool;     /* the result is the truth of the reply */
     uint8_t quiet;       /* nobody is told when it fails */
     uint8_t batch_mode;  /* ar_batch_mode */
+    /* Of a cluster's commands. */
+    void *cluster;       /* that routes it, borrowed from its client */
+    uint8_t routed;      /* sent to whichever node has `slot` */
+    uint8_t asking;      /* goes out behind ASKING */
+    uint8_t unasked;     /* the reply to ASKING is still to come */
+    uint8_t redirects;   /* times it was sent on to another node */
+    uint16_t slot;       /* of its keys, if it is routed */
+    double patient_till; /* monotonic seconds at which waiting for a node ends, 0: not waited yet */
 } ArCommand;
 
 static inline int

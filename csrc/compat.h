@@ -39,6 +39,22 @@ PyModule_AddObjectRef(PyObject *module, const char *name, PyObject *value)
 }
 #endif
 
+/* What a weak reference refers to, a new reference; NULL without an exception when it is gone. */
+static inline PyObject *
+ar_weakref_get(PyObject *reference)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *object = NULL;
+    if (PyWeakref_GetRef(reference, &object) < 0) {
+        PyErr_Clear();
+    }
+    return object;
+#else
+    PyObject *object = PyWeakref_GetObject(reference);
+    return object == NULL || object == Py_None ? NULL : Py_NewRef(object);
+#endif
+}
+
 /* Takes the pending exception as one normalized object that carries its traceback. */
 static inline PyObject *
 ar_exception_take(void)

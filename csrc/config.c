@@ -64,6 +64,7 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                "breaker_jitter",
                                "locate",
                                "read_only_moves",
+                               "readonly",
                                NULL};
     ar_state *state = PyType_GetModuleState(type);
     PyObject *tls = Py_None;
@@ -79,7 +80,7 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->max_connections = 1;
     self->max_pending_bytes = 64 * 1024 * 1024;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdpdiddOp:Config", keywords,
+            args, kwargs, "|$zizLOOOOizzpddpO!idLOiOppdpdiddOpp:Config", keywords,
             &self->endpoint.host, &self->endpoint.port, &self->endpoint.path, &self->db,
             &self->credentials, &self->client_name, &self->lib_name, &self->lib_version,
             &self->protocol, &self->codec.encoding, &self->codec.errors, &self->decode,
@@ -88,7 +89,7 @@ config_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             &self->max_pending_bytes, &tls, &self->retries, &self->backoff, &self->replay,
             &self->retry_on_timeout, &self->health_check_interval, &self->introduce,
             &self->operation_timeout, &self->breaker_failures, &self->breaker_recovery,
-            &self->breaker_jitter, &self->locate, &self->read_only_moves)) {
+            &self->breaker_jitter, &self->locate, &self->read_only_moves, &self->readonly)) {
         goto error;
     }
     if ((self->endpoint.host == NULL) == (self->endpoint.path == NULL)) {

@@ -262,6 +262,19 @@ encode(ar_conn *conn, ArCommand *command)
                            command->batch_mode == AR_BATCH_TRANSACTION);
 }
 
+/* Allows the command behind it on a node that is taking the slot over (cluster). */
+static int
+encode_asking(ar_conn *conn, ArCommand *command)
+{
+    static const char asking[] = "*1\r\n$6\r\nASKING\r\n";
+    ar_outq_mark mark = ar_outq_get_mark(&conn->out);
+    if (ar_outq_append(&conn->out, asking, sizeof(asking) - 1) < 0 || encode(conn, command) < 0) {
+        ar_outq_rollback(&conn->out, mark);
+        return -1;
+    }
+    return 0;
+}
+
 int
 ar_conn_send(ar_conn *conn, ArCommand *command)
 {
@@ -271,12 +284,13 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
     }
     ar_outq_mark mark = ar_outq_get_mark(&conn->out);
     uint64_t start = conn->out.enqueued;
-    if (encode(conn, command) < 0) {
+    if ((command->asking ? encode_asking(conn, command) : encode(conn, command)) < 0) {
         return -1;
     }
     if (command->properties & AR_SECRET) {
         ar_outq_keep_secret(&conn->out, mark);
     }
+    command->unasked = command->asking;
     command->wire_start = start;
     command->attempts++;
     if (command->batch != NULL) {

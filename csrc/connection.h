@@ -51,7 +51,7 @@ typedef struct {
     void (*settled)(struct ar_conn *conn);
 } ar_conn_owner;
 
-enum { AR_HANDSHAKE_STEPS = 8 };
+enum { AR_HANDSHAKE_STEPS = 9 };
 
 typedef struct ar_conn {
     ar_flushable flushable; /* first: the core casts back */

@@ -350,3 +350,16 @@ ar_encode_settle(ar_state *state, const ar_text_codec *codec, PyObject *argument
     }
     return view.owner;
 }
+
+int
+ar_encode_visit(ar_state *state, const ar_text_codec *codec, PyObject *argument,
+                void (*visit)(void *context, const char *data, size_t length), void *context)
+{
+    argument_view view;
+    if (view_argument(state, argument, codec, &view) < 0) {
+        return -1;
+    }
+    visit(context, view.data, view.length);
+    Py_XDECREF(view.owner);
+    return 0;
+}

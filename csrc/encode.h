@@ -23,6 +23,10 @@ int ar_encode_command(ar_state *state, ar_outq *queue, const ar_text_codec *code
 PyObject *ar_encode_settle(ar_state *state, const ar_text_codec *codec, PyObject *argument,
                            int is_name);
 
+/* Hands over the bytes as which an argument is sent. -1 with an exception set: it has no such form. */
+int ar_encode_visit(ar_state *state, const ar_text_codec *codec, PyObject *argument,
+                    void (*visit)(void *context, const char *data, size_t length), void *context);
+
 /* Whether ar_encode_settle() would leave the argument as it is, whatever the errors: for the commonest
  * ones of a client without an encoding of its own. */
 static inline int

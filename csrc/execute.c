@@ -123,11 +123,41 @@ make_command(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t r
     return NULL;
 }
 
+/* Of a cluster client: which node it is for is redis-py's to say. */
+static PyObject *
+without_keys(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+             PyObject *options)
+{
+    PyObject *subject = ar_target_subject(&self->target);
+    PyObject *method =
+        subject != NULL
+            ? PyObject_GetAttr(self->target.python_class, self->target.state->str_execute_command)
+            : NULL;
+    PyObject *arguments = method != NULL ? PyTuple_New(rest_count + 2) : NULL;
+    PyObject *result = NULL;
+    if (arguments != NULL) {
+        PyTuple_SET_ITEM(arguments, 0, Py_NewRef(subject));
+        PyTuple_SET_ITEM(arguments, 1, Py_NewRef(name));
+        for (Py_ssize_t i = 0; i < rest_count; i++) {
+            PyTuple_SET_ITEM(arguments, i + 2, Py_NewRef(rest[i]));
+        }
+        result = PyObject_Call(method, arguments, options);
+        Py_DECREF(arguments);
+    }
+    Py_XDECREF(method);
+    Py_XDECREF(subject);
+    return result;
+}
+
 PyObject *
 ar_execute_dispatch(ArTarget *target, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
                     PyObject *options, uint8_t properties)
 {
     ArClient *self = (ArClient *)target;
+    ar_keys keys;
+    if (self->cluster != NULL && !ar_keyspec_find(name, rest, rest_count, &keys)) {
+        return without_keys(self, name, rest, rest_count, options);
+    }
     if (self->retrying) {
         return retry_execute(self, name, rest, rest_count, options);
     }
@@ -161,6 +191,19 @@ split_options(ar_state *state, PyObject *const *values, PyObject *kwnames, PyObj
     return 0;
 }
 
+static int
+names_nodes(const ar_state *state, PyObject *kwnames)
+{
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (name == state->str_target_nodes ||
+            PyUnicode_Compare(name, state->str_target_nodes) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* HIMPORT keeps state on connections in a way only redis-py's own code knows. */
 static int
 is_himport(PyObject *name)
@@ -182,7 +225,8 @@ execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnam
     if (self->unsettled && ar_client_settle(self) < 0) {
         return NULL;
     }
-    if (self->target.diverted || nargs == 0 || is_himport(args[0])) {
+    if (self->target.diverted || nargs == 0 || is_himport(args[0]) ||
+        (self->cluster != NULL && names_nodes(state, kwnames))) {
         return ar_target_fall_back(&self->target, state->str_execute_command, args, nargs, kwnames);
     }
     PyObject *options;

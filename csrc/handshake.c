@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { STEP_HELLO, STEP_AUTH, STEP_ID, STEP_SETNAME, STEP_SETINFO, STEP_SELECT };
+enum { STEP_HELLO, STEP_AUTH, STEP_ID, STEP_SETNAME, STEP_SETINFO, STEP_READONLY, STEP_SELECT };
 
 static int
 say(ar_conn *conn, int step, PyObject *words)
@@ -80,6 +80,9 @@ say_rest(ar_conn *conn)
     }
     if (say_set_info(conn, "LIB-NAME", config->lib_name) < 0 ||
         say_set_info(conn, "LIB-VER", config->lib_version) < 0) {
+        return -1;
+    }
+    if (config->readonly && say_tuple(conn, STEP_READONLY, Py_BuildValue("(s)", "READONLY")) < 0) {
         return -1;
     }
     if (config->db != 0 &&

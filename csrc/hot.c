@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-#define R AR_REPLAYABLE
+#define R (AR_REPLAYABLE | AR_READ)
+/* A write whose repetition changes nothing. */
+#define W AR_REPLAYABLE
 
 /* X(method, command, shape, argument count, properties) */
 #define HOT_COMMANDS(X)                                                                            \
@@ -25,17 +27,17 @@
     X(decrby, "DECRBY", counted, 1, 0)                                                             \
     X(hincrby, "HINCRBY", counted, 2, 0)                                                           \
     X(exists, "EXISTS", at_least, 1, R)                                                            \
-    X(delete, "DEL", at_least, 1, R)                                                               \
+    X(delete, "DEL", at_least, 1, W)                                                               \
     X(lpush, "LPUSH", at_least, 2, 0)                                                              \
     X(rpush, "RPUSH", at_least, 2, 0)                                                              \
-    X(sadd, "SADD", at_least, 2, R)                                                                \
+    X(sadd, "SADD", at_least, 2, W)                                                                \
     X(eval, "EVAL", at_least, 2, 0)                                                                \
     X(evalsha, "EVALSHA", at_least, 2, 0)                                                          \
     X(mget, "MGET", keys_last, 1, R)                                                               \
     X(hmget, "HMGET", keys_last, 2, R)                                                             \
-    X(expire, "EXPIRE", seconds_last, 2, R)                                                        \
-    X(set, "SET", set_options, 2, R)                                                               \
-    X(hset, "HSET", hash_fields, 1, R)                                                             \
+    X(expire, "EXPIRE", seconds_last, 2, W)                                                        \
+    X(set, "SET", set_options, 2, W)                                                               \
+    X(hset, "HSET", hash_fields, 1, W)                                                             \
     X(zadd, "ZADD", scores, 2, 0)
 
 enum {

@@ -22,7 +22,7 @@ typedef struct {
 
 #define READ(name)                                                                                 \
     {                                                                                              \
-        name, AR_REPLAYABLE, BLOCK_NONE                                                            \
+        name, AR_REPLAYABLE | AR_READ, BLOCK_NONE                                                  \
     }
 /* A write that leaves the same state however often it is done. */
 #define SAME(name)                                                                                 \

@@ -3,6 +3,7 @@
 
 #include "awaitable.h"
 #include "client_type.h"
+#include "forward.h"
 #include "hot.h"
 #include "link.h"
 #include "pipeline.h"
@@ -188,6 +189,7 @@ intern_strings(ar_state *state)
         {&state->str_NEVER_DECODE, "NEVER_DECODE"},
         {&state->str_EMPTY_RESPONSE, "EMPTY_RESPONSE"},
         {&state->str_keys, "keys"},
+        {&state->str_target_nodes, "target_nodes"},
         {&state->str_execute_command, "execute_command"},
         {&state->str_response_callbacks, "response_callbacks"},
         {&state->str_connection, "connection"},
@@ -238,7 +240,8 @@ module_exec(PyObject *module)
         ar_scope_setup(module, state) < 0 || ar_coroutine_setup(module, state) < 0 ||
         ar_future_setup(module, state) < 0 || ar_config_setup(module, state) < 0 ||
         ar_pool_setup(module, state) < 0 || ar_link_setup(module, state) < 0 ||
-        ar_transport_setup(module, state) < 0 || ar_client_type_setup(module, state) < 0 ||
+        ar_transport_setup(module, state) < 0 || ar_cluster_setup(module, state) < 0 ||
+        ar_forward_setup(module, state) < 0 || ar_client_type_setup(module, state) < 0 ||
         ar_pipeline_setup(module, state) < 0) {
         return -1;
     }

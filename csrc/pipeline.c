@@ -20,8 +20,7 @@ pipeline_traverse(ArPipeline *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->queue);
     Py_VISIT(self->stack);
-    Py_VISIT(self->target.native_method);
-    return 0;
+    return ar_target_traverse(&self->target, visit, arg);
 }
 
 static int
@@ -29,7 +28,7 @@ pipeline_clear(ArPipeline *self)
 {
     Py_CLEAR(self->queue);
     Py_CLEAR(self->stack);
-    Py_CLEAR(self->target.native_method);
+    ar_target_clear(&self->target);
     return 0;
 }
 
@@ -98,7 +97,7 @@ pipeline_dispatch(ArTarget *target, PyObject *name, PyObject *const *rest, Py_ss
         result = queue != NULL ? ar_queue_append(queue, name, rest, rest_count, options, properties)
                                : -1;
     }
-    return result < 0 ? NULL : Py_NewRef((PyObject *)self);
+    return result < 0 ? NULL : ar_target_subject(&self->target);
 }
 
 static PyObject *
@@ -198,7 +197,21 @@ pipeline_forget(ArPipeline *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+pipeline_native_face(ArPipeline *self, PyObject *args)
+{
+    PyObject *face, *python_class;
+    if (!PyArg_ParseTuple(args, "OO!:_native_face", &face, &PyType_Type, &python_class) ||
+        ar_target_set_face(&self->target, face, python_class) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef pipeline_methods[] = {
+    {"_native_face", (PyCFunction)pipeline_native_face, METH_VARARGS,
+     "_native_face($self, face, python_class, /)\n--\n\nThe methods are those of `face` (not held),\n"
+     "which they return, and fall back to those of `python_class`."},
     {"pipeline_execute_command", (PyCFunction)(void (*)(void))pipeline_execute_command,
      METH_FASTCALL | METH_KEYWORDS,
      "pipeline_execute_command($self, /, *args, **options)\n--\n\nQueue a command."},

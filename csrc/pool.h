@@ -22,6 +22,21 @@ typedef struct {
     unsigned long long opened;
 } ar_breaker;
 
+struct ArPool;
+
+/* Who sees to a pool that is one of several, a cluster's say. */
+typedef struct {
+    /* The command is answered with an error, or a list of replies with one in it (all borrowed). 1: it has
+     * been sent elsewhere, or will be, and is not answered. */
+    int (*redirected)(struct ArPool *pool, ArCommand *command, PyObject *reply);
+    /* Connecting has failed for good, what waits is about to fail with `reason` (borrowed): commands that can
+     * go elsewhere may be taken (ar_pool_take_waiting). */
+    void (*gave_up)(struct ArPool *pool, PyObject *reason);
+    void (*ready)(struct ArPool *pool);
+    /* A connection that had worked is lost. */
+    void (*lost)(struct ArPool *pool);
+} ar_pool_overseer;
+
 typedef struct ArPool {
     PyObject_HEAD
     ar_state *state;
@@ -51,6 +66,8 @@ typedef struct ArPool {
     int handing_back;          /* blocking commands that were given up and are not over */
     PyObject *new_credentials; /* tuple of AUTH's arguments that came after connecting, or NULL */
     unsigned long long connects, reconnects;
+    const ar_pool_overseer *overseer; /* or NULL */
+    void *overseer_data;              /* borrowed */
 } ArPool;
 
 ArPool *ar_pool_new(ArCore *core, ArConfig *config);
@@ -62,6 +79,14 @@ void ar_pool_close(ArPool *pool);
 void ar_pool_discard(ArPool *pool);
 /* A connection that had been lent comes back, and the reference with it; `reuse`: for somebody else. */
 void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
+/* Appends to `taken`, oldest first, the commands that wait for a connection and that `wanted` approves of; the
+ * references go with them. -1 without memory: some may stay. */
+int ar_pool_take_waiting(ArPool *pool, ar_ring *taken, int (*wanted)(void *data, ArCommand *command),
+                         void *data);
+/* Gives up express connections on which commands have waited for so many seconds; `reason` is borrowed. */
+void ar_pool_lose_silent(ArPool *pool, double seconds, PyObject *reason);
+/* Seconds for which an express connection has left a command without an answer, 0.0: none has. */
+double ar_pool_silence(const ArPool *pool);
 /* ops->bequeath of commands sent through a pool: nothing that a blocking command pops is lost. */
 int ar_pool_bequeath(ArCommand *command);
 /* ops->returned of the same commands. */

@@ -17,6 +17,9 @@ conn_ready(ar_conn *conn)
     ar_breaker_succeeded(pool);
     ar_health_start(pool);
     Py_INCREF(pool);
+    if (pool->overseer != NULL) {
+        pool->overseer->ready(pool);
+    }
     ar_reauth_ready(pool, conn);
     ar_pool_dispatch(pool);
     ar_follow_ready(pool);
@@ -109,6 +112,58 @@ ar_pool_fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason)
 }
 
 static int
+take_from(ar_ring *ring, ar_ring *taken, int (*wanted)(void *data, ArCommand *command), void *data)
+{
+    for (size_t left = ring->count; left > 0; left--) {
+        if (ar_ring_reserve(taken) < 0) {
+            return -1;
+        }
+        ArCommand *command = ar_ring_pop(ring);
+        ar_ring_push(!ar_command_finished(command) && wanted(data, command) ? taken : ring, command);
+    }
+    return 0;
+}
+
+int
+ar_pool_take_waiting(ArPool *pool, ar_ring *taken, int (*wanted)(void *data, ArCommand *command),
+                     void *data)
+{
+    int result = take_from(&pool->waiting, taken, wanted, data);
+    return take_from(&pool->lease_waiting, taken, wanted, data) < 0 ? -1 : result;
+}
+
+static double
+silence_of(const ar_conn *conn, double now)
+{
+    int waited_for = conn->lane == AR_LANE_EXPRESS && conn->inflight.count > 0;
+    return waited_for && conn->silent_since != 0.0 ? now - conn->silent_since : 0.0;
+}
+
+double
+ar_pool_silence(const ArPool *pool)
+{
+    double now = ar_monotonic(), longest = 0.0;
+    for (int i = 0; i < pool->conn_count; i++) {
+        double silence = silence_of(pool->conns[i], now);
+        longest = silence > longest ? silence : longest;
+    }
+    return longest;
+}
+
+void
+ar_pool_lose_silent(ArPool *pool, double seconds, PyObject *reason)
+{
+    double now = ar_monotonic();
+    Py_INCREF(pool);
+    for (int i = pool->conn_count - 1; i >= 0; i--) {
+        if (i < pool->conn_count && silence_of(pool->conns[i], now) > seconds) {
+            ar_conn_lose(pool->conns[i], ar_error_copy(reason), 0);
+        }
+    }
+    Py_DECREF(pool);
+}
+
+static int
 may_be_sent_again(const ArPool *pool, const ar_conn *conn, const ArCommand *command)
 {
     if (!ar_conn_was_sent(conn, command)) {
@@ -185,6 +240,9 @@ connecting_failed(ArPool *pool, PyObject *reason, int fatal)
     }
     if (give_up) {
         pool->failures = 0;
+        if (!others_serve && !fatal && pool->overseer != NULL) {
+            pool->overseer->gave_up(pool, reason);
+        }
         if (!others_serve) {
             ar_pool_fail_ring(pool, &pool->waiting, reason);
         }
@@ -204,6 +262,9 @@ conn_lost(ar_conn *conn, PyObject *reason, int fatal)
     }
     Py_INCREF(pool);
     requeue_inflight(pool, conn, reason);
+    if (!pool->closed && conn->answered && pool->overseer != NULL) {
+        pool->overseer->lost(pool);
+    }
     if (!pool->closed) {
         if (conn->answered) {
             pool->reconnects++;

@@ -84,6 +84,11 @@ answer_command(ar_conn *conn, PyObject *reply, int failed)
                      0);
         return;
     }
+    if (command->unasked) {
+        command->unasked = 0; /* what comes of it, the command's own reply tells */
+        Py_DECREF(reply);
+        return;
+    }
     conn->core->delivering = AR_DELIVER_TO_TASK;
     if (command->missing > 0) {
         collect_batch_reply(conn, command, reply);

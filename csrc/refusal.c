@@ -33,6 +33,9 @@ ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
 {
     ArPool *pool = conn->owner;
     const ArConfig *config = pool->config;
+    if (pool->overseer != NULL && pool->overseer->redirected(pool, command, reply)) {
+        return 1;
+    }
     int moved = ar_follow_refused(conn, command, reply);
     int refused = moved || (config->replay &&
                             (command->batch != NULL ? batch_refused(pool->state, command, reply)

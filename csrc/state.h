@@ -14,6 +14,8 @@
     X(PyTypeObject, PoolType)                                                                      \
     X(PyTypeObject, LinkType)                                                                      \
     X(PyTypeObject, TransportType)                                                                 \
+    X(PyTypeObject, ClusterType)                                                                   \
+    X(PyTypeObject, ForwardType)                                                                 \
     X(PyTypeObject, ClientType)                                                                    \
     X(PyTypeObject, PipelineType)                                                                  \
     X(PyTypeObject, TimeoutType)                                                                   \
@@ -30,6 +32,13 @@
     X(PyObject, ReadOnlyError)                                                                     \
     X(PyObject, OutcomeUnknownError)                                                               \
     X(PyObject, RedisError)                                                                        \
+    X(PyObject, MovedError)                                                                        \
+    X(PyObject, AskError)                                                                          \
+    X(PyObject, TryAgainError)                                                                     \
+    X(PyObject, ClusterDownError)                                                                  \
+    X(PyObject, SlotNotCoveredError)                                                               \
+    X(PyObject, ClusterError)                                                                      \
+    X(PyObject, CrossSlotError)                                                                    \
     X(PyObject, parse_error)                                                                       \
     X(PyObject, converters)                                                                        \
     X(PyObject, python_client)                                                                     \
@@ -52,6 +61,7 @@
     X(PyObject, str_NEVER_DECODE)                                                                  \
     X(PyObject, str_EMPTY_RESPONSE)                                                                \
     X(PyObject, str_keys)                                                                          \
+    X(PyObject, str_target_nodes)                                                                  \
     X(PyObject, str_execute_command)                                                               \
     X(PyObject, str_response_callbacks)                                                            \
     X(PyObject, str_connection)                                                                    \

@@ -47,6 +47,8 @@ switch_pool(ArTransport *self, ArCore *core)
     if (pool == NULL) {
         return -1;
     }
+    pool->overseer = self->overseer;
+    pool->overseer_data = self->overseer_data;
     if (PyDict_SetItem(self->pools, (PyObject *)core, (PyObject *)pool) < 0) {
         Py_DECREF(pool);
         return -1;
@@ -56,17 +58,50 @@ switch_pool(ArTransport *self, ArCore *core)
 }
 
 int
-ar_transport_submit(ArTransport *self, ArCommand *command)
+ar_transport_enter(ArCommand *command, ArCore *recent)
 {
     /* A core is closed with its last pool; the loop gets another one. */
     if (command->core == NULL || command->core->ev == NULL) {
-        ArPool *last = self->pool;
         Py_CLEAR(command->core);
-        if (last != NULL && !last->closed && ar_core_draining_here(last->core)) {
-            command->core = (ArCore *)Py_NewRef((PyObject *)last->core);
+        if (recent != NULL && ar_core_draining_here(recent)) {
+            command->core = (ArCore *)Py_NewRef((PyObject *)recent);
         } else if ((command->core = ar_core_get(command->state)) == NULL) {
             return -1;
         }
+    }
+    return 0;
+}
+
+ArPool *
+ar_transport_pool(const ArTransport *self, ArCore *core)
+{
+    ArPool *pool = self->pool;
+    if (pool == NULL || pool->core != core) {
+        pool = (ArPool *)PyDict_GetItemWithError(self->pools, (PyObject *)core);
+        PyErr_Clear(); /* cores are compared by identity */
+    }
+    return pool != NULL && ar_pool_usable(pool) ? pool : NULL;
+}
+
+void
+ar_transport_oversee(ArTransport *self, const ar_pool_overseer *overseer, void *data)
+{
+    Py_ssize_t position = 0;
+    PyObject *pool;
+    self->overseer = overseer;
+    self->overseer_data = data;
+    while (PyDict_Next(self->pools, &position, NULL, &pool)) {
+        ((ArPool *)pool)->overseer = overseer;
+        ((ArPool *)pool)->overseer_data = data;
+    }
+}
+
+int
+ar_transport_submit(ArTransport *self, ArCommand *command)
+{
+    const ArPool *last = self->pool;
+    if (ar_transport_enter(command, last != NULL && !last->closed ? last->core : NULL) < 0) {
+        return -1;
     }
     if ((self->pool == NULL || self->pool->core != command->core || self->pool->closed) &&
         switch_pool(self, command->core) < 0) {
@@ -75,8 +110,8 @@ ar_transport_submit(ArTransport *self, ArCommand *command)
     return ar_pool_submit(self->pool, command);
 }
 
-static int
-close_pools(ArTransport *self)
+int
+ar_transport_close(ArTransport *self)
 {
     Py_CLEAR(self->pool);
     if (self->pools == NULL) {
@@ -215,7 +250,7 @@ PyDoc_STRVAR(close_doc,
 static PyObject *
 transport_close(ArTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (close_pools(self) < 0) {
+    if (ar_transport_close(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

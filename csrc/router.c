@@ -1,0 +1,458 @@
+/* The part of a cluster that belongs to one loop: commands that wait for a node, and one timer for all that is
+ * to be done later. */
+#include "cluster.h"
+
+#include <string.h>
+
+/* Seconds. */
+#define LOOK_EVERY 0.5         /* at nodes that leave commands without an answer */
+#define REFRESH_PAUSE 0.1      /* between two looks at the topology */
+#define SILENT_PAUSE 1.0       /* the same, when a silent node is all there is to say for it */
+#define PATIENCE_UNTIMED 10.0  /* of commands of a client without timeouts */
+
+static void on_timer(struct ev_loop *ev, ev_timer *timer, int events);
+
+/* ---- its life ---- */
+
+static void
+free_router(ar_router *router)
+{
+    PyMem_Free(router->lobby);
+    Py_DECREF(router->core);
+    PyMem_Free(router);
+}
+
+/* Takes it off the list and ends it; what waits fails with `reason` (borrowed), or nobody is told. */
+static void
+close_router(ArCluster *self, ar_router *router, PyObject *reason)
+{
+    for (ar_router **link = &self->routers; *link != NULL; link = &(*link)->next) {
+        if (*link == router) {
+            *link = router->next;
+            break;
+        }
+    }
+    if (self->router == router) {
+        self->router = NULL;
+    }
+    if (router->core->ev != NULL) {
+        ev_timer_stop(router->core->ev, &router->timer);
+    }
+    for (size_t i = 0; i < router->count; i++) {
+        ArCommand *command = router->lobby[i].command;
+        if (!ar_command_finished(command) && reason != NULL) {
+            ar_command_fail(command, ar_error_copy(reason));
+        } else if (!ar_command_finished(command)) {
+            command->status = AR_CLOSED;
+        }
+        Py_XDECREF(router->lobby[i].reason);
+        Py_DECREF(command);
+    }
+    router->count = 0;
+    router->cluster = NULL;
+    ar_core_detach(router->core);
+    if (!router->working) {
+        free_router(router);
+    }
+}
+
+static int
+is_usable(const ar_router *router)
+{
+    return router->core->ev != NULL && ar_core_alive(router->core);
+}
+
+void
+ar_router_close_all(ArCluster *self, PyObject *reason)
+{
+    while (self->routers != NULL) {
+        close_router(self, self->routers, is_usable(self->routers) ? reason : NULL);
+    }
+}
+
+int
+ar_router_traverse(ar_router *router, visitproc visit, void *arg)
+{
+    Py_VISIT((PyObject *)router->core);
+    for (size_t i = 0; i < router->count; i++) {
+        Py_VISIT((PyObject *)router->lobby[i].command);
+        Py_VISIT(router->lobby[i].reason);
+    }
+    return 0;
+}
+
+static ar_router *
+new_router(ArCluster *self, ArCore *core)
+{
+    /* Those whose loop was closed under them. */
+    for (ar_router *router = self->routers, *next; router != NULL; router = next) {
+        next = router->next;
+        if (!is_usable(router)) {
+            close_router(self, router, NULL);
+        }
+    }
+    ar_router *router = PyMem_Calloc(1, sizeof(*router));
+    if (router == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    router->cluster = self;
+    router->core = (ArCore *)Py_NewRef((PyObject *)core);
+    ar_libev_timer_init(&router->timer, on_timer, router);
+    ar_core_attach(core);
+    router->next = self->routers;
+    self->routers = router;
+    return router;
+}
+
+static ar_router *
+router_on(ArCluster *self, ArCore *core)
+{
+    for (ar_router *router = self->routers; router != NULL; router = router->next) {
+        if (router->core == core) {
+            return router;
+        }
+    }
+    return NULL;
+}
+
+ar_router *
+ar_router_of(ArCluster *self, ArCommand *command)
+{
+    const ar_router *recent = self->router;
+    if (ar_transport_enter(command, recent != NULL ? recent->core : NULL) < 0) {
+        return NULL;
+    }
+    if (recent == NULL || recent->core != command->core) {
+        ar_router *router = router_on(self, command->core);
+        self->router = router != NULL ? router : new_router(self, command->core);
+    }
+    return self->router;
+}
+
+ar_router *
+ar_router_here(ArCluster *self)
+{
+    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
+    ArCore *core = loop != NULL ? ar_core_find(self->state, loop) : NULL;
+    Py_XDECREF(loop);
+    PyErr_Clear(); /* no loop runs */
+    return core != NULL ? router_on(self, core) : NULL;
+}
+
+/* ---- its timer ---- */
+
+static void
+earlier(double *when, double other)
+{
+    if (other > 0.0 && (*when == 0.0 || other < *when)) {
+        *when = other;
+    }
+}
+
+/* When an entry is to be looked at next, 0.0: when there is a topology. */
+static double
+entry_due(const ar_lobby_entry *entry)
+{
+    double due = entry->at;
+    earlier(&due, entry->command->patient_till);
+    earlier(&due, entry->command->expires);
+    return due;
+}
+
+static void
+arm(ar_router *router)
+{
+    double due = router->look_at;
+    if (!router->refreshing) {
+        earlier(&due, router->refresh_at);
+    }
+    for (size_t i = 0; i < router->count; i++) {
+        earlier(&due, entry_due(&router->lobby[i]));
+    }
+    if (due == 0.0 || router->working) {
+        return; /* the timer's callback arms it at its end */
+    }
+    if (!ar_libev_timer_active(&router->timer) || due < router->timer_at) {
+        double left = due - ar_monotonic();
+        router->timer_at = due;
+        ar_core_timer_start(router->core, &router->timer, left > 0.0 ? left : 0.0);
+    }
+}
+
+void
+ar_router_want_refresh(ar_router *router, double delay)
+{
+    double at = ar_monotonic() + delay;
+    earlier(&router->refresh_at, at > router->earliest ? at : router->earliest);
+    arm(router);
+}
+
+void
+ar_router_watch(ar_router *router)
+{
+    router->look_at = ar_monotonic() + LOOK_EVERY;
+    arm(router);
+}
+
+/* ---- the lobby ---- */
+
+static double
+patience_of(const ArCluster *self, const ArCommand *command)
+{
+    if (self->patience <= 0.0) {
+        return 0.0;
+    }
+    return command->timeout > 0.0 ? command->timeout : PATIENCE_UNTIMED;
+}
+
+int
+ar_router_wait(ar_router *router, ArCommand *command, PyObject *reason, double delay)
+{
+    double now = ar_monotonic();
+    if (delay >= 0.0) {
+        if (command->patient_till == 0.0) {
+            command->patient_till = now + patience_of(router->cluster, command);
+        }
+        if (command->patient_till <= now) {
+            ar_command_fail(command, ar_error_copy(reason));
+            return 0;
+        }
+    }
+    if (router->count == router->capacity) {
+        size_t wanted = router->capacity ? router->capacity * 2 : 16;
+        ar_lobby_entry *larger = PyMem_Realloc(router->lobby, wanted * sizeof(*larger));
+        if (larger == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        router->lobby = larger;
+        router->capacity = wanted;
+    }
+    router->lobby[router->count++] = (ar_lobby_entry){
+        .command = (ArCommand *)Py_NewRef((PyObject *)command),
+        .reason = Py_XNewRef(reason),
+        .at = delay >= 0.0 ? now + delay : 0.0,
+    };
+    arm(router);
+    return 0;
+}
+
+static void
+give_up(const ArCluster *self, ArCommand *command, PyObject *reason, double now)
+{
+    if (command->expires != 0.0 && command->expires <= now) {
+        ar_stall stall = {.phase = AR_PHASE_CONNECTION, .unsent = 1, .total = 1, .silent_for = -1.0};
+        ar_endpoint endpoint = {.host = "cluster"};
+        PyObject *exception = ar_error_timeout(self->state, &endpoint, &stall);
+        ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
+    } else if (reason != NULL) {
+        ar_command_fail(command, ar_error_copy(reason));
+    }
+}
+
+/* Looks at every entry that is due, or, with a new topology, at all: it is sent, or fails. */
+static void
+process_lobby(ar_router *router, int updated)
+{
+    ArCluster *self = router->cluster;
+    ar_lobby_entry *entries = router->lobby;
+    size_t count = router->count;
+    double now = ar_monotonic();
+    router->lobby = NULL;
+    router->count = router->capacity = 0;
+    for (size_t i = 0; i < count; i++) {
+        ArCommand *command = entries[i].command;
+        PyObject *reason = entries[i].reason;
+        int over = (command->patient_till != 0.0 && command->patient_till <= now) ||
+                   (command->expires != 0.0 && command->expires <= now);
+        if (ar_command_finished(command) || router->cluster == NULL) {
+            /* given up, or the cluster was closed by what ran here */
+            if (!ar_command_finished(command)) {
+                ar_command_fail(command, ar_error_format(self->state->ConnectionError,
+                                                         "Connection closed by the client."));
+            }
+        } else if (over) {
+            give_up(self, command, reason, now);
+        } else if (updated || (entries[i].at != 0.0 && entries[i].at <= now)) {
+            if (ar_cluster_submit(self, command) < 0) {
+                ar_command_fail_pending_exception(command);
+            }
+        } else {
+            double delay = entries[i].at != 0.0 ? entries[i].at - now : -1.0;
+            if (ar_router_wait(router, command, reason, delay) < 0) {
+                ar_command_fail_pending_exception(command);
+            }
+        }
+        Py_XDECREF(reason);
+        Py_DECREF(command);
+    }
+    PyMem_Free(entries);
+}
+
+/* ---- nodes that do not answer ---- */
+
+static void
+look_at_nodes(ar_router *router)
+{
+    ArCluster *self = router->cluster;
+    int busy = 0, silent = 0;
+    for (int i = 0; i < self->node_count; i++) {
+        const ArPool *pool = ar_transport_pool(self->nodes[i]->transport, router->core);
+        double silence = pool != NULL ? ar_pool_silence(pool) : 0.0;
+        busy |= silence > 0.0;
+        silent |= silence > LOOK_EVERY;
+    }
+    router->look_at = busy ? ar_monotonic() + LOOK_EVERY : 0.0;
+    if (silent) {
+        double at = router->earliest - REFRESH_PAUSE + SILENT_PAUSE, now = ar_monotonic();
+        ar_router_want_refresh(router, at > now ? at - now : 0.0);
+    }
+}
+
+static void
+call_refresh(ar_router *router)
+{
+    ArCluster *self = router->cluster;
+    router->refresh_at = 0.0;
+    router->refreshing = 1;
+    self->refreshes++;
+    PyObject *result = PyObject_CallNoArgs(self->refresh);
+    if (result == NULL) {
+        PyObject *exception = ar_exception_take();
+        if (ar_is_interrupt(exception)) {
+            ar_core_interrupt(router->core, exception);
+        } else if (router->cluster != NULL) {
+            ar_router_failed(router, exception);
+            Py_DECREF(exception);
+        } else {
+            Py_DECREF(exception);
+        }
+    }
+    Py_XDECREF(result);
+}
+
+static void
+on_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
+{
+    ar_router *router = timer->data;
+    ArCluster *self = (ArCluster *)Py_NewRef((PyObject *)router->cluster);
+    double now = ar_monotonic();
+    router->working = 1;
+    router->timer_at = 0.0;
+    if (router->look_at != 0.0 && router->look_at <= now) {
+        look_at_nodes(router);
+    }
+    if (router->count > 0) {
+        process_lobby(router, 0);
+    }
+    if (router->cluster != NULL && !router->refreshing && router->refresh_at != 0.0 &&
+        router->refresh_at <= ar_monotonic()) {
+        call_refresh(router);
+    }
+    router->working = 0;
+    if (router->cluster == NULL) {
+        free_router(router);
+    } else {
+        arm(router);
+    }
+    Py_DECREF(self);
+}
+
+/* ---- a new topology ---- */
+
+typedef struct {
+    ArCluster *cluster;
+    ar_node *node;
+} whereabouts;
+
+static int
+belongs_elsewhere(void *data, ArCommand *command)
+{
+    const whereabouts *here = data;
+    return command->routed && !command->asking &&
+           ar_cluster_route(here->cluster, command->slot, 0) != here->node &&
+           !((command->properties & AR_READ) && here->cluster->read_from != AR_READ_PRIMARY);
+}
+
+/* What has not been sent yet goes to the node that has its slot now; a node that has lost its slots and does not
+ * answer is not waited for. */
+static void
+reroute(ar_router *router, ar_node *node)
+{
+    ArCluster *self = router->cluster;
+    ArPool *pool = ar_transport_pool(node->transport, router->core);
+    if (pool == NULL) {
+        return;
+    }
+    Py_INCREF(pool);
+    if (!node->primary && ar_pool_silence(pool) > LOOK_EVERY) {
+        PyObject *reason = ar_error_format(self->state->ConnectionError,
+                                           "%U does not answer, and its slots are another node's.",
+                                           node->name);
+        if (reason != NULL) {
+            ar_pool_lose_silent(pool, LOOK_EVERY, reason);
+            Py_DECREF(reason);
+        }
+        PyErr_Clear();
+    }
+    ar_ring taken = {0};
+    whereabouts here = {self, node};
+    (void)ar_pool_take_waiting(pool, &taken, belongs_elsewhere, &here);
+    for (ArCommand *command; (command = ar_ring_pop(&taken)) != NULL;) {
+        if (!ar_command_finished(command) && ar_cluster_submit(self, command) < 0) {
+            ar_command_fail_pending_exception(command);
+        }
+        Py_DECREF(command);
+    }
+    ar_ring_free(&taken);
+    Py_DECREF(pool);
+}
+
+void
+ar_router_updated(ar_router *router)
+{
+    ArCluster *self = (ArCluster *)Py_NewRef((PyObject *)router->cluster);
+    int working = router->working;
+    router->working = 1;
+    router->refreshing = 0;
+    router->earliest = ar_monotonic() + REFRESH_PAUSE;
+    for (int i = 0; i < self->node_count && router->cluster != NULL; i++) {
+        reroute(router, self->nodes[i]);
+    }
+    if (router->cluster != NULL && router->count > 0) {
+        process_lobby(router, 1);
+    }
+    router->working = working;
+    if (router->cluster != NULL) {
+        arm(router);
+    } else if (!working) {
+        free_router(router);
+    }
+    Py_DECREF(self);
+}
+
+void
+ar_router_failed(ar_router *router, PyObject *reason)
+{
+    ArCluster *self = router->cluster;
+    router->refreshing = 0;
+    router->earliest = ar_monotonic() + REFRESH_PAUSE;
+    if (self->shard_count > 0) {
+        arm(router); /* what waits goes on waiting, each as long as it may */
+        return;
+    }
+    ar_lobby_entry *entries = router->lobby;
+    size_t count = router->count;
+    router->lobby = NULL;
+    router->count = router->capacity = 0;
+    router->refresh_at = 0.0;
+    Py_INCREF(self);
+    for (size_t i = 0; i < count; i++) {
+        ar_command_fail(entries[i].command, ar_error_copy(reason)); /* nothing, if it is finished */
+        Py_XDECREF(entries[i].reason);
+        Py_DECREF(entries[i].command);
+    }
+    PyMem_Free(entries);
+    Py_DECREF(self);
+}
