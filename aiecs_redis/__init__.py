@@ -10,6 +10,7 @@ from aiecs_redis import redis_client as redis_client
 from aiecs_redis._install import Installation, install, uninstall
 from aiecs_redis.circuit_breaker import CircuitBreaker
 from aiecs_redis.client import Redis, StrictRedis, from_url
+from aiecs_redis.cluster import ClusterPipeline, RedisCluster
 from aiecs_redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from aiecs_redis.exceptions import CircuitOpenError, CommandTimeoutError, OutcomeUnknownError
 from aiecs_redis.pipeline import Pipeline
@@ -28,6 +29,7 @@ __all__ = [
     "BlockingConnectionPool",
     "CircuitBreaker",
     "CircuitOpenError",
+    "ClusterPipeline",
     "CommandTimeoutError",
     "Connection",
     "ConnectionPool",
@@ -38,6 +40,7 @@ __all__ = [
     "PubSub",
     "Redis",
     "RedisClient",
+    "RedisCluster",
     "SSLConnection",
     "Sentinel",
     "SentinelConnectionPool",

@@ -324,6 +324,23 @@ ar_hot_add_methods(PyTypeObject *type)
 }
 
 int
+ar_hot_add_names(PyObject *module)
+{
+    PyObject *names = PyTuple_New(HOT_COUNT);
+    for (int i = 0; names != NULL && i < HOT_COUNT; i++) {
+        PyObject *name = PyUnicode_InternFromString(spellings[i].method);
+        if (name == NULL) {
+            Py_CLEAR(names);
+        } else {
+            PyTuple_SET_ITEM(names, i, name);
+        }
+    }
+    int result = names != NULL ? PyModule_AddObjectRef(module, "HOT_METHODS", names) : -1;
+    Py_XDECREF(names);
+    return result;
+}
+
+int
 ar_hot_setup(ar_state *state)
 {
     state->hot_names = PyTuple_New(WORD_COUNT);

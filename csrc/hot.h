@@ -7,6 +7,8 @@
 /* Gives a target type its command methods. */
 int ar_hot_add_methods(PyTypeObject *type);
 
+/* HOT_METHODS: the names of those methods. */
+int ar_hot_add_names(PyObject *module);
 /* Interns the names of commands and methods. */
 int ar_hot_setup(ar_state *state);
 

@@ -1,0 +1,269 @@
+"""Pipelines on a cluster: their commands go to all nodes concerned at once, in one write each."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import redis.exceptions
+from redis.asyncio.cluster import ClusterPipeline as BaseClusterPipeline
+from redis.commands.cluster import AsyncRedisClusterCommands
+from redis.exceptions import CrossSlotTransactionError, RedisClusterException, RedisError
+from redis.utils import safe_str, truncate_text
+
+from aiecs_redis import _native
+from aiecs_redis._stand_in import StandIn
+
+if TYPE_CHECKING:
+    from aiecs_redis.cluster import RedisCluster
+
+__all__ = ["ClusterPipeline"]
+
+
+class _Core(_native.Pipeline):
+    """Has the native methods of a ClusterPipeline."""
+
+    _queueing_execute_command = BaseClusterPipeline.execute_command
+    execute_command = BaseClusterPipeline.execute_command
+
+
+class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
+    """redis.asyncio's ClusterPipeline; without `transaction=True` it is not atomic.
+
+    Commands of one node are one write, and all nodes work at the same time. What a node refuses
+    because a slot has moved is sent on by itself. A connection lost meanwhile fails the commands
+    that may have been executed with OutcomeUnknownError; nothing is repeated unless its repetition
+    changes nothing.
+    """
+
+    def __init__(self, client: RedisCluster, transaction: bool | None = None) -> None:
+        super().__init__(client, transaction)
+        self._core = _Core()
+        self._core._native_face(self, BaseClusterPipeline)
+        self._elsewhere = False  # a command names its node, or has no key: redis-py finds the way
+        self._inner: Any = None  # of a transaction that watches: a pipeline on the node of its slot
+        self._slot: int | None = None
+        self._explicit = False
+
+    # ------------------------------------------------------------------ queueing
+
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """Queue a command; while keys are watched and before multi(), execute it."""
+        if self._inner is not None and not self._explicit:
+            self._check_slot(args)
+            return self._inner.immediate_execute_command(*args, **kwargs)
+        if "target_nodes" in kwargs or self._native_cluster().slots(args) is None:
+            self._elsewhere = True
+        self._core.pipeline_execute_command(*args, **kwargs)
+        return self
+
+    def _native_cluster(self) -> _native.Cluster:
+        cluster: _native.Cluster = self.cluster_client._topology.cluster
+        return cluster
+
+    def __len__(self) -> int:
+        return len(self._core)
+
+    def _check_slot(self, args: tuple[Any, ...]) -> None:
+        """All keys of a transaction that watches are in one slot."""
+        slots = set(self._native_cluster().slots(args) or ())
+        if self._slot is not None:
+            slots.add(self._slot)
+        if len(slots) > 1:
+            raise CrossSlotTransactionError("Cannot watch or send commands on different slots")
+        self._slot = next(iter(slots), None)
+
+    # ------------------------------------------------------------------ watching
+
+    async def watch(self, *names: Any) -> Any:
+        """WATCH: the transaction is executed only if these keys, all in one slot, do not change.
+
+        Raises:
+            redis.exceptions.CrossSlotTransactionError: they are in several slots.
+            redis.exceptions.RedisClusterException: the pipeline is no transaction.
+        """
+        if not self._transaction:
+            raise RedisClusterException(
+                "method watch() is not supported outside of transactional context"
+            )
+        if self._explicit:
+            raise RedisError("Cannot issue a WATCH after a MULTI")
+        await self.cluster_client.initialize()
+        self._check_slot(("WATCH_KEYS", *names) if not names else ("DEL", *names))
+        if self._inner is None:
+            self._inner = self._node_client().pipeline(transaction=True)
+        return await self._inner.watch(*names)
+
+    def _node_client(self) -> Any:
+        if self._slot is None:
+            raise RedisClusterException("At least a command with a key is needed to identify a node")
+        node = self.nodes_manager.get_node_from_slot(self._slot)
+        return self.cluster_client._topology.client(node.host, int(node.port))
+
+    async def unwatch(self) -> Any:
+        """Forget the keys that are watched."""
+        if not self._transaction:
+            raise RedisClusterException(
+                "method unwatch() is not supported outside of transactional context"
+            )
+        return await self._inner.unwatch() if self._inner is not None else True
+
+    def multi(self) -> None:
+        """From now on queue commands, until execute()."""
+        if not self._transaction:
+            raise RedisClusterException(
+                "method multi() is not supported outside of transactional context"
+            )
+        if self._explicit:
+            raise RedisError("Cannot issue nested calls to MULTI")
+        if len(self):
+            raise RedisError("Commands without an initial WATCH have already been issued")
+        self._explicit = True
+
+    async def discard(self) -> None:
+        """Drop what is queued, and forget the keys that are watched."""
+        if not self._transaction:
+            raise RedisClusterException(
+                "method discard() is not supported outside of transactional context"
+            )
+        await self.reset()
+
+    async def unlink(self, *names: Any) -> Any:
+        """Queue UNLINK; outside of a transaction of one key, as redis-py's."""
+        if not self._transaction and len(names) != 1:
+            raise RedisClusterException(
+                "unlinking multiple keys is not implemented in pipeline command"
+            )
+        return self.execute_command("UNLINK", *names)
+
+    def mset_nonatomic(self, mapping: Any) -> Any:
+        """Queue an MSET for each slot that the keys are in."""
+        if self._transaction:
+            raise NotImplementedError("Method is not supported in transactional context.")
+        for pairs in self.cluster_client._partition_pairs_by_slot(mapping).values():
+            self.execute_command("MSET", *pairs)
+        return self
+
+    async def initialize(self) -> ClusterPipeline:
+        """Have the topology learnt, if it is not known."""
+        await self.cluster_client.initialize()
+        self._core._forget()
+        return self
+
+    async def reset(self) -> None:
+        """Drop what is queued; a connection that watched is given back."""
+        self._core._forget()
+        inner, self._inner = self._inner, None
+        self._slot = None
+        self._explicit = self._elsewhere = False
+        if inner is not None:
+            await inner.reset()
+
+    # ----------------------------------------------------------------- executing
+
+    async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> Any:
+        """Send all queued commands and return their results, in order.
+
+        Args:
+            raise_on_error: raise the first error there is; otherwise errors are results.
+            allow_redirections: False: MOVED, ASK and TRYAGAIN are errors like any other.
+
+        Raises:
+            redis.exceptions.CrossSlotTransactionError: the keys of a transaction are in several slots.
+            redis.exceptions.WatchError: a watched key has changed, or its slot has moved.
+        """
+        try:
+            if self._transaction:
+                return await self._execute_transaction(raise_on_error)
+            if not len(self):
+                return []
+            if self._elsewhere or not allow_redirections:
+                return await self._execute_elsewhere(raise_on_error, allow_redirections)
+            queue = self._core._queued()
+            results, failed, awaitables = await self.cluster_client._core._native_batch(
+                queue, _native.BATCH_PLAIN
+            )
+            if failed and raise_on_error:
+                _raise_first(queue.stack(), results)
+            if awaitables:
+                results = [await r if inspect.isawaitable(r) else r for r in results]
+            return results
+        finally:
+            await self.reset()
+
+    async def _execute_elsewhere(self, raise_on_error: bool, allow_redirections: bool) -> list[Any]:
+        """Commands whose nodes redis-py finds: each by itself, all at once."""
+        import asyncio
+
+        client = self.cluster_client
+        await client.initialize()
+        stack = self._core._queued().stack()
+        results = await asyncio.gather(
+            *(_one_node(client, args, dict(options)) for args, options in stack),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, Exception):
+                raise result
+        if raise_on_error:
+            _raise_first(stack, results)
+        return list(results)
+
+    async def _execute_transaction(self, raise_on_error: bool) -> list[Any]:
+        queue = self._core._queued()
+        if self._inner is None and not len(queue):
+            return []
+        await self.cluster_client.initialize()
+        stack = queue.stack()
+        slots: set[int] = set() if self._slot is None else {self._slot}
+        for args, _ in stack:
+            slots.update(self._native_cluster().slots(args) or ())
+        if len(slots) > 1:
+            raise CrossSlotTransactionError(
+                "All keys involved in a cluster transaction must map to the same slot"
+            )
+        self._slot = next(iter(slots), None)
+        inner = self._inner
+        if inner is None:
+            inner = self._inner = self._node_client().pipeline(transaction=True)
+        elif self._explicit:
+            inner.multi()
+        for args, options in stack:
+            inner.pipeline_execute_command(*args, **options)
+        try:
+            result: list[Any] = await inner.execute(raise_on_error)
+        except (redis.exceptions.MovedError, redis.exceptions.AskError) as error:
+            self.cluster_client._topology.cluster.want_refresh()
+            raise redis.exceptions.WatchError(
+                "Slot rebalancing occurred while watching keys"
+            ) from error
+        return result
+
+
+async def _one_node(client: RedisCluster, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """One command of a pipeline; as in redis-py's, it may not be for several nodes."""
+    targets = options.get("target_nodes")
+    if targets and not client._is_node_flag(targets) and len(client._parse_target_nodes(targets)) > 1:
+        raise RedisClusterException(f"Too many targets for command {args}")
+    return await client.execute_command(*args, **options)
+
+
+def _raise_first(stack: Any, results: list[Any]) -> None:
+    for position, (result, (args, _)) in enumerate(zip(results, stack), 1):
+        if isinstance(result, Exception):
+            command = truncate_text(" ".join(map(safe_str, args)))
+            message = f"Command # {position} ({command}) of pipeline caused error: {result.args}"
+            result.args = (message, *result.args[1:])
+            raise result
+
+
+def _forward_methods() -> None:
+    """The native methods of the core, where redis-py's pipeline has nothing of its own."""
+    for name in _native.HOT_METHODS:
+        function = getattr(BaseClusterPipeline, name, None)
+        plain = function is getattr(AsyncRedisClusterCommands, name, None)
+        if plain and name not in ("ping", "echo", "publish", "delete", "exists", "eval", "evalsha"):
+            setattr(ClusterPipeline, name, _native.Forward(function, name, "_core"))
+
+
+_forward_methods()
