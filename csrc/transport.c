@@ -76,7 +76,7 @@ ArPool *
 ar_transport_pool(const ArTransport *self, ArCore *core)
 {
     ArPool *pool = self->pool;
-    if (pool == NULL || pool->core != core) {
+    if (self->pools != NULL && (pool == NULL || pool->core != core)) {
         pool = (ArPool *)PyDict_GetItemWithError(self->pools, (PyObject *)core);
         PyErr_Clear(); /* cores are compared by identity */
     }
@@ -90,7 +90,7 @@ ar_transport_oversee(ArTransport *self, const ar_pool_overseer *overseer, void *
     PyObject *pool;
     self->overseer = overseer;
     self->overseer_data = data;
-    while (PyDict_Next(self->pools, &position, NULL, &pool)) {
+    while (self->pools != NULL && PyDict_Next(self->pools, &position, NULL, &pool)) {
         ((ArPool *)pool)->overseer = overseer;
         ((ArPool *)pool)->overseer_data = data;
     }
