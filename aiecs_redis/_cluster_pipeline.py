@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import redis.exceptions
 from redis.asyncio.cluster import ClusterPipeline as BaseClusterPipeline
 from redis.commands.cluster import AsyncRedisClusterCommands
-from redis.exceptions import CrossSlotTransactionError, RedisClusterException, RedisError
+from redis.exceptions import (
+    AskError,
+    CrossSlotTransactionError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    WatchError,
+)
 from redis.utils import safe_str, truncate_text
 
 from aiecs_redis import _native
@@ -67,6 +74,8 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     def _check_slot(self, args: tuple[Any, ...]) -> None:
         """All keys of a transaction that watches are in one slot."""
         slots = set(self._native_cluster().slots(args) or ())
+        if len(slots) > 1:
+            raise RedisClusterException(f"{args[0]} - all keys must map to the same key slot")
         if self._slot is not None:
             slots.add(self._slot)
         if len(slots) > 1:
@@ -89,10 +98,31 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         if self._explicit:
             raise RedisError("Cannot issue a WATCH after a MULTI")
         await self.cluster_client.initialize()
-        self._check_slot(("WATCH_KEYS", *names) if not names else ("DEL", *names))
-        if self._inner is None:
-            self._inner = self._node_client().pipeline(transaction=True)
-        return await self._inner.watch(*names)
+        self._check_slot(("WATCH", *names))
+        attempts = self.cluster_client.retry.get_retries()
+        while True:
+            if self._inner is not None:
+                return await self._inner.watch(*names)
+            inner = self._node_client().pipeline(transaction=True)
+            try:
+                outcome = await inner.watch(*names)
+            except (AskError, *self.cluster_client.ERRORS_ALLOW_RETRY) as error:
+                await inner.reset()
+                if attempts <= 0:
+                    raise
+                attempts -= 1
+                await self._learn_from(error)
+            else:
+                self._inner = inner
+                return outcome
+
+    async def _learn_from(self, error: Exception) -> None:
+        """Nothing is watched yet: another node is tried, as told or as the topology has it."""
+        if isinstance(error, MovedError):
+            await self.nodes_manager.move_slot(error)
+            return
+        await asyncio.sleep(0.05)
+        await self.nodes_manager.initialize()
 
     def _node_client(self) -> Any:
         if self._slot is None:
@@ -193,8 +223,6 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 
     async def _execute_elsewhere(self, raise_on_error: bool, allow_redirections: bool) -> list[Any]:
         """Commands whose nodes redis-py finds: each by itself, all at once."""
-        import asyncio
-
         client = self.cluster_client
         await client.initialize()
         stack = self._core._queued().stack()
@@ -232,11 +260,9 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
             inner.pipeline_execute_command(*args, **options)
         try:
             result: list[Any] = await inner.execute(raise_on_error)
-        except (redis.exceptions.MovedError, redis.exceptions.AskError) as error:
-            self.cluster_client._topology.cluster.want_refresh()
-            raise redis.exceptions.WatchError(
-                "Slot rebalancing occurred while watching keys"
-            ) from error
+        except AskError as error:
+            self._native_cluster().want_refresh()
+            raise WatchError("Slot rebalancing occurred while watching keys") from error
         return result
 
 

@@ -28,6 +28,7 @@ from aiecs_redis import _native, _options
 from aiecs_redis._single_flight import SingleFlight
 from aiecs_redis._tasks import stop
 from aiecs_redis.client import Redis
+from aiecs_redis.connection import Connection, SSLConnection
 
 HEDGE = 0.15
 """Seconds after which a further node is asked for the topology."""
@@ -36,6 +37,8 @@ MEASURE_EVERY = 5.0
 """Seconds between two measurements of the nodes' latencies, when they are read by them."""
 
 SLOTS = 16384
+NATIVE = (Connection, SSLConnection)
+_node_execute_command = ClusterNode.execute_command
 _GONE_AFTER = 3  # topologies in a row without a node: its connections are closed
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class Topology(NodesManager):
         startup_nodes: Iterable[ClusterNode],
         own: dict[str, Any],
         *,
+        connection_class: type,
         patience: float,
         read_from: int,
         zone: str | None,
@@ -76,7 +80,7 @@ class Topology(NodesManager):
         super().__init__(
             list(startup_nodes),
             before.require_full_coverage,
-            before.connection_kwargs,
+            {**before.connection_kwargs, "connection_class": connection_class},
             **{name: value for name, value in arguments.items() if name in known},
         )
         self.needed = True
@@ -238,13 +242,21 @@ class Topology(NodesManager):
                 task.cancel()
         if best is not None:
             return best
-        raise redis.exceptions.RedisClusterException(
+        refusal = redis.exceptions.RedisClusterException(
             f"Redis Cluster cannot be connected. Please provide at least one reachable node: {error}"
-        ) from error
+        )
+        refusal.__context__ = error
+        raise refusal from error
 
     async def _slots_of(self, host: str, port: int) -> list[Any]:
+        name = get_node_name(host, port)
+        node = self.startup_nodes.get(name) or self.nodes_cache.get(name)
+        answer: list[Any]
         try:
-            answer: list[Any] = await self.client(host, port)._native_execute("CLUSTER SLOTS")
+            if node is not None and is_driven_by_hand(node):
+                answer = await node.execute_command("CLUSTER SLOTS")
+            else:
+                answer = await self.client(host, port)._native_execute("CLUSTER SLOTS")
         except redis.exceptions.ResponseError as error:
             raise redis.exceptions.RedisClusterException(
                 "Cluster mode is not enabled on this node"
@@ -407,6 +419,13 @@ class Topology(NodesManager):
         for client in list(self._clients.values()):
             await _close(client)
         self._absent.clear()
+
+
+def is_driven_by_hand(node: ClusterNode) -> bool:
+    """Whether somebody has replaced what redis-py's node sends by, or lent it a connection."""
+    if ClusterNode.execute_command is not _node_execute_command:
+        return True
+    return any(not isinstance(spare, NATIVE) for spare in node._free)
 
 
 def _on_timer(reference: weakref.ref[Topology]) -> None:

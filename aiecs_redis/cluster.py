@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import redis.asyncio.cluster
 import redis.exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
+from redis.asyncio.connection import Connection as BaseConnection
 
 from aiecs_redis import _native
 from aiecs_redis._bind import response_callbacks
 from aiecs_redis._cluster_pipeline import ClusterPipeline
 from aiecs_redis._options import asynchronous_retry
 from aiecs_redis._stand_in import StandIn
-from aiecs_redis._topology import Topology
+from aiecs_redis._topology import Topology, is_driven_by_hand
 from aiecs_redis.client import _take_own_options
 from aiecs_redis.connection import Connection, SSLConnection
 
@@ -138,15 +138,15 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         if kwargs.get("retry") is not None:
             kwargs["retry"] = asynchronous_retry(kwargs["retry"])
         super().__init__(*args, **kwargs)
-        settings = self.connection_kwargs
-        tls = settings.get("connection_class") is not redis.asyncio.cluster.Connection
-        settings["connection_class"] = SSLConnection if tls else Connection
+        tls = self.connection_kwargs.get("connection_class") is not BaseConnection
+        connection_class = SSLConnection if tls else Connection
         for node in self.nodes_manager.startup_nodes.values():
-            node.connection_class = settings["connection_class"]
+            node.connection_class = connection_class
         topology = Topology(
             self.nodes_manager,
             self.nodes_manager.startup_nodes.values(),
             own,
+            connection_class=connection_class,
             patience=1.0 if self.retry.get_retries() > 0 else 0.0,
             read_from=way,
             zone=zone,
@@ -214,7 +214,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         A redirection is followed by the core.
         """
         kwargs.pop("asking", None)
-        if _is_himport(args[0]):
+        if _is_himport(args[0]) or is_driven_by_hand(target_node):
             return await super()._execute_command(target_node, *args, **kwargs)
         client = self._topology.client(target_node.host, int(target_node.port))
         try:

@@ -171,6 +171,7 @@ static const spec_entry table[] = {
     {"TTL", FIRST},
     {"TYPE", FIRST},
     {"UNLINK", ALL},
+    {"WATCH", ALL},
     {"XACK", FIRST},
     {"XACKDEL", FIRST},
     {"XADD", FIRST},
