@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.cluster import ClusterPipeline as BaseClusterPipeline
@@ -103,7 +104,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         while True:
             if self._inner is not None:
                 return await self._inner.watch(*names)
-            inner = self._node_client().pipeline(transaction=True)
+            inner = _transaction_on(self._node_client())
             try:
                 outcome = await inner.watch(*names)
             except (AskError, *self.cluster_client.ERRORS_ALLOW_RETRY) as error:
@@ -253,7 +254,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         self._slot = next(iter(slots), None)
         inner = self._inner
         if inner is None:
-            inner = self._inner = self._node_client().pipeline(transaction=True)
+            inner = self._inner = _transaction_on(self._node_client())
         elif self._explicit:
             inner.multi()
         for args, options in stack:
@@ -272,6 +273,19 @@ async def _one_node(client: RedisCluster, args: tuple[Any, ...], options: dict[s
     if targets and not client._is_node_flag(targets) and len(client._parse_target_nodes(targets)) > 1:
         raise RedisClusterException(f"Too many targets for command {args}")
     return await client.execute_command(*args, **options)
+
+
+def _transaction_on(client: Any) -> Any:
+    """A transaction on one node, whose errors are told as those of a cluster's pipeline."""
+    pipeline = client.pipeline(transaction=True)
+    pipeline.annotate_exception = _annotate
+    return pipeline
+
+
+def _annotate(exception: Exception, number: int, command: Iterable[object]) -> None:
+    text = truncate_text(" ".join(map(safe_str, command)))
+    message = f"Command # {number} ({text}) of pipeline caused error: {exception.args[0]}"
+    exception.args = (message, *exception.args[1:])
 
 
 def _raise_first(stack: Any, results: list[Any]) -> None:

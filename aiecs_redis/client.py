@@ -89,10 +89,10 @@ def _take_url_options(url: str) -> tuple[str, dict[str, Any]]:
     return before + (mark + rest if rest else "") + fragment_mark + fragment, own
 
 
-class _CoroutineExecutor:
+class CoroutineExecutor:
     """A client for redis-py's methods that do more to a reply if it is a coroutine's."""
 
-    def __init__(self, client: Redis[Any]) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -244,11 +244,11 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
 
         @functools.wraps(BaseRedis.xread)
         def xread(self, *args: Any, **kwargs: Any) -> Any:
-            return BaseRedis.xread(_CoroutineExecutor(self), *args, **kwargs)
+            return BaseRedis.xread(CoroutineExecutor(self), *args, **kwargs)
 
         @functools.wraps(BaseRedis.xreadgroup)
         def xreadgroup(self, *args: Any, **kwargs: Any) -> Any:
-            return BaseRedis.xreadgroup(_CoroutineExecutor(self), *args, **kwargs)
+            return BaseRedis.xreadgroup(CoroutineExecutor(self), *args, **kwargs)
 
     def set_retry(self, retry: Retry) -> None:
         """Change the retry policy; native connections are made anew with the next command."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
-from redis.asyncio.connection import Connection as BaseConnection
+from redis.asyncio.connection import SSLConnection as BaseSSLConnection
 
 from aiecs_redis import _native
 from aiecs_redis._bind import response_callbacks
@@ -15,7 +16,7 @@ from aiecs_redis._cluster_pipeline import ClusterPipeline
 from aiecs_redis._options import asynchronous_retry
 from aiecs_redis._stand_in import StandIn
 from aiecs_redis._topology import Topology, is_driven_by_hand
-from aiecs_redis.client import _take_own_options
+from aiecs_redis.client import CoroutineExecutor, take_own_options
 from aiecs_redis.connection import Connection, SSLConnection
 
 __all__ = ["ClusterNode", "ClusterPipeline", "RedisCluster"]
@@ -120,7 +121,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         read_from = kwargs.pop("read_from", None)
         zone = kwargs.pop("zone", None)
         interval = kwargs.pop("topology_refresh_interval", REFRESH_INTERVAL)
-        own = _take_own_options(kwargs)
+        own = take_own_options(kwargs)
         if "circuit_breaker" in own:
             raise ValueError(
                 "circuit_breaker= is for a single server: a cluster's commands wait for a failover, "
@@ -138,7 +139,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         if kwargs.get("retry") is not None:
             kwargs["retry"] = asynchronous_retry(kwargs["retry"])
         super().__init__(*args, **kwargs)
-        tls = self.connection_kwargs.get("connection_class") is not BaseConnection
+        tls = issubclass(self.connection_kwargs["connection_class"], BaseSSLConnection)
         connection_class = SSLConnection if tls else Connection
         for node in self.nodes_manager.startup_nodes.values():
             node.connection_class = connection_class
@@ -243,6 +244,14 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         if shard_hint:
             raise redis.exceptions.RedisClusterException("shard_hint is deprecated in cluster mode")
         return ClusterPipeline(self, transaction)
+
+    @functools.wraps(BaseRedisCluster.xread)
+    def xread(self, *args: Any, **kwargs: Any) -> Any:
+        return BaseRedisCluster.xread(CoroutineExecutor(self), *args, **kwargs)
+
+    @functools.wraps(BaseRedisCluster.xreadgroup)
+    def xreadgroup(self, *args: Any, **kwargs: Any) -> Any:
+        return BaseRedisCluster.xreadgroup(CoroutineExecutor(self), *args, **kwargs)
 
     def touch(self, *keys: Any) -> Any:
         """TOUCH: how many of the keys, in whatever slots, exist."""

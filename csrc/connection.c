@@ -155,6 +155,9 @@ ar_conn_lose_io(ar_conn *conn)
         exception = conn->state < AR_CONN_READY
                         ? ar_error_connecting(state, &conn->endpoint, 1, reason)
                         : ar_error_format(state->ConnectionError, "Connection lost: %s.", reason);
+        if (fatal && exception != NULL) {
+            ar_error_add_certificate_cause(exception, reason);
+        }
     } else if (conn->context->err == REDIS_ERR_EOF) {
         exception = ar_error_format(state->ConnectionError, "Connection closed by server.");
     } else {

@@ -52,6 +52,25 @@ ar_error_connecting(ar_state *state, const ar_endpoint *endpoint, int error_numb
     return exception;
 }
 
+void
+ar_error_add_certificate_cause(PyObject *exception, const char *reason)
+{
+    PyObject *module = PyImport_ImportModule("ssl");
+    PyObject *cls =
+        module != NULL ? PyObject_GetAttrString(module, "SSLCertVerificationError") : NULL;
+    PyObject *text =
+        cls != NULL ? PyUnicode_FromFormat("[SSL: CERTIFICATE_VERIFY_FAILED] %s", reason) : NULL;
+    PyObject *cause = text != NULL ? PyObject_CallFunction(cls, "iO", 1, text) : NULL;
+    if (cause != NULL) {
+        PyException_SetCause(exception, Py_NewRef(cause)); /* each steals a reference */
+        PyException_SetContext(exception, cause);
+    }
+    PyErr_Clear(); /* without ssl, or memory, the message has to do */
+    Py_XDECREF(text);
+    Py_XDECREF(cls);
+    Py_XDECREF(module);
+}
+
 /* "5.0", whatever the locale; NULL with an exception set. */
 static PyObject *
 seconds_text(double seconds)

@@ -29,6 +29,8 @@ typedef struct {
 PyObject *ar_error_format(PyObject *cls, const char *format, ...);
 PyObject *ar_error_connecting(ar_state *state, const ar_endpoint *endpoint, int error_number,
                               const char *reason);
+/* Makes it follow from an ssl.SSLCertVerificationError, as connections of asyncio's do. */
+void ar_error_add_certificate_cause(PyObject *exception, const char *reason);
 PyObject *ar_error_timeout(ar_state *state, const ar_endpoint *endpoint, const ar_stall *stall);
 /* No attempt to connect is made for `retry_after` seconds (0.0: one is under way) since the last one
  * failed with `cause` (borrowed). */
