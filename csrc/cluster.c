@@ -1,8 +1,6 @@
 /* The table of slots, and the way of a command to its node. */
 #include "cluster.h"
 
-#include "lanes.h"
-
 #include <string.h>
 
 /* ---- nodes and shards ---- */
@@ -236,7 +234,7 @@ start_routing(ArCluster *self, ArCommand *command)
         return 0;
     }
     if (command->batch != NULL) {
-        return ar_scatter_batch(self, command);
+        return ar_bundle_start(self, command);
     }
     if (!ar_keyspec_find(command->argv[0], command->argv + 1, command->argc - 1, &keys)) {
         PyErr_Format(self->state->ClusterError,

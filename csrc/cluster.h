@@ -130,9 +130,10 @@ int ar_redirect_applies(const ArCluster *self, PyObject *error);
 /* redirect.c: sends the command on because of such a reply of `from`. 1: done, 0: it is for the caller. */
 int ar_redirect_follow(ar_node *from, ArCommand *command, PyObject *error);
 
-/* scatter.c: starts a command whose keys are in several slots, or a pipeline. -1 with an exception set. */
+/* scatter.c: starts a command whose keys are in several slots. -1 with an exception set. */
 int ar_scatter_keys(ArCluster *self, ArCommand *command, const ar_keys *keys);
-int ar_scatter_batch(ArCluster *self, ArCommand *command);
+/* bundle.c: starts a pipeline. -1 with an exception set. */
+int ar_bundle_start(ArCluster *self, ArCommand *command);
 
 int ar_cluster_setup(PyObject *module, ar_state *state);
 

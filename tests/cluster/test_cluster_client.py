@@ -1,0 +1,496 @@
+"""RedisCluster on real clusters: routing, redirections, commands in parts, pipelines, transactions."""
+
+import asyncio
+import gc
+import os
+
+import pytest
+import redis.asyncio
+import redis.exceptions as errors
+from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
+
+from aiecs_redis import OutcomeUnknownError, RedisCluster
+
+KEYS = [f"key:{number}" for number in range(60)]
+
+
+@pytest.fixture
+async def client(cluster):
+    async with RedisCluster(**cluster.kwargs, decode_responses=True) as client:
+        yield client
+
+
+def stats(client):
+    return client._topology.cluster.stats()
+
+
+def other_master(cluster, key):
+    return next(node for node in cluster.masters() if node is not cluster.owner_of(key))
+
+
+# ---------------------------------------------------------------------- routing
+
+
+async def test_is_a_drop_in(client):
+    assert isinstance(client, redis.asyncio.RedisCluster)
+    assert isinstance(client, BaseRedisCluster)
+    assert asyncio.iscoroutine(client.get("key"))
+
+
+async def test_commands_go_to_the_node_of_their_key(client, cluster):
+    assert await asyncio.gather(*(client.set(key, key) for key in KEYS)) == [True] * len(KEYS)
+    for node in cluster.masters():
+        here = [key for key in KEYS if cluster.owner_of(key) is node]
+        assert node.call("DBSIZE") == len(here) > 0
+    assert await asyncio.gather(*(client.get(key) for key in KEYS)) == KEYS
+    assert stats(client)["moved"] == 0
+
+
+async def test_one_connection_to_each_node(client, cluster):
+    before = [len(node.call("CLIENT", "LIST")) for node in cluster.masters()]
+    await asyncio.gather(*(client.get(key) for key in KEYS * 20))
+    for node, count in zip(cluster.masters(), before):
+        assert len(node.call("CLIENT", "LIST")) <= count + 1
+
+
+@pytest.mark.parametrize(
+    ("command", "result"),
+    [
+        (("HSET", "h", "f", "v"), 1),
+        (("EVAL", "return KEYS[1]", 1, "k"), "k"),
+        (("EVAL", "return 7", 0), 7),
+        (("BITOP", "NOT", "{b}1", "{b}2"), 0),
+        (("ZUNIONSTORE", "{z}1", 2, "{z}2", "{z}3"), 0),
+        (("XREAD", "COUNT", 1, "STREAMS", "{s}1", "{s}2", "0", "0"), {}),
+        (("OBJECT", "ENCODING", "nothing"), None),
+        (("MEMORY USAGE", "nothing"), None),
+        ((b"get", b"nothing"), None),
+        (("SET", 5, 1.5), True),
+        (("LMPOP", 2, "{l}1", "{l}2", "LEFT"), None),
+    ],
+)
+async def test_where_keys_are(client, command, result):
+    assert await client.execute_command(*command) == result
+    assert stats(client)["moved"] == 0
+
+
+async def test_commands_without_keys_and_for_named_nodes(client, cluster):
+    await client.mset({key: "1" for key in KEYS})
+    assert await client.ping() is True
+    assert await client.dbsize() == len(KEYS)
+    assert sorted([key async for key in client.scan_iter()]) == sorted(KEYS)
+    per_node = await client.execute_command("DBSIZE", target_nodes=client.get_primaries()[0])
+    assert 0 < per_node < len(KEYS)
+    assert len(await client.ping(target_nodes=RedisCluster.ALL_NODES) and client.get_nodes()) == 3
+    assert await client.flushall() is True
+    assert await client.dbsize() == 0
+
+
+async def test_a_bad_argument_is_refused_before_anything_is_sent(client):
+    await client.get("warm")
+    with pytest.raises(errors.DataError, match="NoneType"):
+        await client.set("key", None)
+    with pytest.raises(errors.DataError):
+        await client.mget(["a", None])
+
+
+@pytest.mark.parametrize("command", [("RENAME", "a", "b"), ("SINTER", "a", "b"), ("MSETNX", "a", 1, "b", 2)])
+async def test_keys_in_several_slots(client, command):
+    with pytest.raises(errors.RedisClusterException, match=f"{command[0]} - all keys must map"):
+        await client.execute_command(*command)
+
+
+# -------------------------------------------------------------- commands in parts
+
+
+async def test_mget_and_mset_over_all_slots(client):
+    values = {key: f"value of {key}" for key in KEYS}
+    assert await client.mset(values) is True
+    order = [*KEYS, "nothing", KEYS[3], KEYS[0]]
+    assert await client.mget(order) == [values.get(key) for key in order]
+    assert await client.mget(*KEYS[:2]) == [values[key] for key in KEYS[:2]]
+
+
+async def test_counts_over_all_slots(client):
+    await client.mset({key: "1" for key in KEYS})
+    assert await client.exists(*KEYS, "nothing", KEYS[0]) == len(KEYS) + 1
+    assert await client.touch(*KEYS) == len(KEYS)
+    assert await client.unlink(*KEYS[:10]) == 10
+    assert await client.delete(*KEYS) == len(KEYS) - 10
+    assert await client.delete(KEYS[0]) == 0
+
+
+async def test_an_error_in_one_part_is_the_error(client):
+    await client.mset({key: "1" for key in KEYS})
+    await client.lpush("list", "x")
+    values = await client.mget(*KEYS, "list")  # MGET gives None for what is no string
+    assert values[-1] is None
+    with pytest.raises(errors.ResponseError, match="wrong number"):
+        await client.execute_command("MSET", "a")
+
+
+async def test_parts_of_a_cancelled_command_leave_nothing_behind(client):
+    await client.mset({key: key for key in KEYS})
+    for _ in range(50):
+        task = asyncio.ensure_future(client.mget(KEYS))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await client.mget(KEYS) == KEYS
+
+
+# ------------------------------------------------------------------- redirections
+
+
+async def test_moved_is_followed_and_learnt(client, cluster):
+    key = KEYS[0]
+    await client.set(key, "here")
+    source, slot = cluster.owner_of(key), client.keyslot(key)
+    target = other_master(cluster, key)
+    cluster.move_slots([slot], target)
+    try:
+        assert await client.get(key) == "here"
+        assert stats(client)["moved"] == 1
+        assert await client.get(key) == "here"
+        assert stats(client)["moved"] == 1
+        await asyncio.sleep(0.4)  # redis-py's own view of it follows
+        assert client.get_node_from_key(key).port == target.port
+    finally:
+        cluster.move_slots([slot], source)
+
+
+async def test_ask_while_a_slot_is_on_its_way(client, cluster):
+    slot = client.keyslot("{way}")
+    keys = [f"{{way}}{number}" for number in range(20)]
+    await client.mset({key: key for key in keys})
+    source, target = cluster.owner_of(keys[0]), other_master(cluster, keys[0])
+    with cluster.move(slot, target) as move:
+        move.move_keys(10)
+        assert [await client.get(key) for key in keys] == keys
+        assert stats(client)["asked"] == 10
+        assert await client.incr("{way}new") == 1  # does not exist yet: belongs to the target
+        pipe = client.pipeline()
+        for key in keys:
+            pipe.get(key)
+        assert await pipe.execute() == keys
+        # Some here, some there: nobody can answer until the move is over.
+        waiting = asyncio.ensure_future(client.mget(keys))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        assert stats(client)["again"] > 0
+        move.move_keys()
+    assert await asyncio.wait_for(waiting, 3) == keys
+    cluster.move_slots([slot], source)
+
+
+async def test_a_slot_that_never_settles_fails_with_the_servers_word(cluster):
+    async with RedisCluster(**cluster.kwargs, socket_timeout=0.3) as client:
+        slot = client.keyslot("{way}")
+        await client.mset({"{way}1": "1", "{way}2": "2"})
+        with cluster.move(slot, other_master(cluster, "{way}1")) as move:
+            move.move_keys(1)
+            with pytest.raises(errors.TryAgainError):
+                await client.mget("{way}1", "{way}2")
+            move.move_keys()
+        assert await client.mget("{way}1", "{way}2") == [b"1", b"2"]
+
+
+async def test_blocking_pop_follows_its_slot(client, cluster):
+    key = KEYS[7]
+    source, slot = cluster.owner_of(key), client.keyslot(key)
+    waiting = asyncio.ensure_future(client.blpop(key, timeout=10))
+    await asyncio.sleep(0.1)
+    cluster.move_slots([slot], other_master(cluster, key))
+    await asyncio.sleep(0.1)
+    await client.rpush(key, "item")
+    assert await asyncio.wait_for(waiting, 5) == (key, "item")
+    cluster.move_slots([slot], source)
+
+
+async def test_a_cancelled_pop_takes_nothing(client):
+    for _ in range(20):
+        waiting = asyncio.ensure_future(client.blpop("queue", timeout=0))
+        await asyncio.sleep(0.005)
+        push = asyncio.ensure_future(client.rpush("queue", "item"))
+        waiting.cancel()
+        await asyncio.wait([waiting, push])
+        if waiting.cancelled():
+            await asyncio.sleep(0.02)
+            assert await client.lpop("queue") == "item"
+
+
+# --------------------------------------------------------------------- pipelines
+
+
+async def test_pipeline_over_all_nodes_keeps_the_order(client):
+    pipe = client.pipeline()
+    for number, key in enumerate(KEYS):
+        pipe.set(key, number).incr(key).get(key)
+    results = await pipe.execute()
+    assert results == [
+        part for number in range(len(KEYS)) for part in (True, number + 1, str(number + 1))
+    ]
+    assert len(pipe) == 0
+
+
+async def test_pipeline_errors(client):
+    await client.set("text", "x")
+    pipe = client.pipeline().get("a").incr("text").get("b")
+    with pytest.raises(errors.ResponseError, match=r"Command # 2 \(INCRBY text 1\) of pipeline"):
+        await pipe.execute()
+    results = await pipe.get("a").incr("text").execute(raise_on_error=False)
+    assert results[0] is None
+    assert isinstance(results[1], errors.ResponseError)
+
+
+async def test_pipeline_with_commands_for_named_nodes(client):
+    node = client.get_primaries()[0]
+    pipe = client.pipeline().set("a", 1)
+    pipe.execute_command("DBSIZE", target_nodes=node)
+    result = await pipe.get("a").execute()
+    assert result[0] is True
+    assert result[2] == "1"
+
+
+async def test_pipeline_survives_moved_slots(client, cluster):
+    await client.mset({key: key for key in KEYS})
+    key = KEYS[0]
+    source, slot = cluster.owner_of(key), client.keyslot(key)
+    cluster.move_slots([slot], other_master(cluster, key))
+    pipe = client.pipeline()
+    for name in KEYS:
+        pipe.get(name)
+    assert await pipe.execute() == KEYS
+    cluster.move_slots([slot], source)
+
+
+async def test_transaction(client):
+    async with client.pipeline(transaction=True) as pipe:
+        assert await pipe.set("{t}a", 1).incr("{t}a").get("{t}a").execute() == [True, 2, "2"]
+        with pytest.raises(errors.CrossSlotTransactionError):
+            await pipe.set("a", 1).set("b", 1).execute()
+        with pytest.raises(errors.RedisClusterException):
+            await pipe.execute_command("PING").execute()
+
+
+async def test_transaction_follows_its_slot(client, cluster):
+    key = KEYS[0]
+    await client.set(key, "0")
+    source, slot = cluster.owner_of(key), client.keyslot(key)
+    cluster.move_slots([slot], other_master(cluster, key))
+    pipe = client.pipeline(transaction=True)
+    assert await pipe.incr(key).incr(key).execute() == [1, 2]
+    cluster.move_slots([slot], source)
+    assert await pipe.incr(key).incr(key).execute() == [3, 4]
+
+
+async def test_watch(client):
+    await client.set("{w}a", "1")
+    async with client.pipeline(transaction=True) as pipe:
+        await pipe.watch("{w}a", "{w}b")
+        value = int(await pipe.get("{w}a"))
+        pipe.multi()
+        assert await pipe.set("{w}a", value + 1).execute() == [True]
+        await pipe.watch("{w}a")
+        await client.set("{w}a", "changed")
+        pipe.multi()
+        with pytest.raises(errors.WatchError):
+            await pipe.set("{w}a", 3).execute()
+        with pytest.raises(errors.RedisClusterException, match="WATCH - all keys"):
+            await pipe.watch("a", "b")
+    assert await client.get("{w}a") == "changed"
+
+
+# --------------------------------------------------- clients that are not plain ones
+
+
+async def test_an_overridden_execute_command_is_called(cluster):
+    seen = []
+
+    class Counting(RedisCluster):
+        async def execute_command(self, *args, **options):
+            seen.append(args[0])
+            return await super().execute_command(*args, **options)
+
+    async with Counting(**cluster.kwargs) as client:
+        await client.set("a", 1)
+        assert await client.get("a") == b"1"
+    assert seen == ["SET", "GET"]
+
+
+async def test_a_replaced_execute_command_is_called(client):
+    async def fake(*args, **options):
+        return args
+
+    await client.set("a", "1")
+    client.execute_command = fake
+    assert await client.get("a") == ("GET", "a")
+    del client.execute_command
+    assert await client.get("a") == "1"
+
+
+async def test_response_callbacks(client):
+    client.set_response_callback("GET", lambda reply: f"<{reply}>")
+    await client.set("a", "1")
+    assert await client.get("a") == "<1>"
+
+
+async def test_resp2(cluster):
+    async with RedisCluster(**cluster.kwargs, protocol=2) as client:
+        await client.hset("h", mapping={"a": 1})
+        assert await client.hgetall("h") == {b"a": b"1"}
+        assert await client.zadd("z", {"m": 1.5}) == 1
+        assert await client.zrange("z", 0, -1, withscores=True) == [(b"m", 1.5)]
+
+
+async def test_other_encodings(cluster):
+    async with RedisCluster(**cluster.kwargs, encoding="latin-1", decode_responses=True) as client:
+        assert await client.set("schlüssel", "größe") is True
+        assert await client.get("schlüssel") == "größe"
+
+
+def test_several_loops(cluster):
+    client = RedisCluster(**cluster.kwargs)
+
+    async def use():
+        await client.set("a", 1)
+        return await asyncio.gather(*(client.get("a") for _ in range(10)))
+
+    for _ in range(3):
+        assert asyncio.run(use()) == [b"1"] * 10
+    asyncio.run(client.aclose())
+
+
+async def test_closing(cluster):
+    client = RedisCluster(**cluster.kwargs)
+    pending = asyncio.ensure_future(client.blpop("nothing", timeout=0))
+    await client.set("a", 1)
+    await asyncio.sleep(0.05)
+    await client.aclose()
+    with pytest.raises(errors.ConnectionError):
+        await pending
+    assert await client.get("a") == b"1"  # connects anew
+    await client.aclose()
+
+
+async def test_nothing_is_left_open(cluster):
+    async def once():
+        async with RedisCluster(**cluster.kwargs) as client:
+            await client.mget(KEYS)
+
+    await once()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        await once()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# ------------------------------------------------------------------------ replicas
+
+
+@pytest.mark.parametrize("read_from", ["any", "replicas", "nearest"])
+async def test_reading_from_replicas(replicated, read_from):
+    def reads(nodes):
+        return sum(
+            int(line.split("calls=")[1].split(",")[0])
+            for node in nodes
+            for line in node.call("INFO", "commandstats").decode().splitlines()
+            if line.startswith("cmdstat_get:")
+        )
+
+    for node in replicated.nodes:
+        node.call("CONFIG", "RESETSTAT")
+    async with RedisCluster(**replicated.kwargs, read_from=read_from) as client:
+        await client.mset({key: "1" for key in KEYS})
+        await asyncio.sleep(0.2)  # until the replicas have it
+        for _ in range(5):
+            assert await asyncio.gather(*(client.get(key) for key in KEYS)) == [b"1"] * len(KEYS)
+    by_replicas = reads(replicated.replicas())
+    if read_from == "replicas":
+        assert by_replicas == 5 * len(KEYS)
+    elif read_from == "any":
+        assert by_replicas == pytest.approx(2.5 * len(KEYS), rel=0.1)
+    assert by_replicas + reads(replicated.masters()) == 5 * len(KEYS)
+
+
+async def test_reads_go_on_while_a_replica_is_down(replicated):
+    async with RedisCluster(**replicated.kwargs, read_from="replicas") as client:
+        await client.mset({key: "1" for key in KEYS})
+        await asyncio.sleep(0.2)
+        for node in replicated.replicas():
+            node.kill()
+        assert await asyncio.wait_for(
+            asyncio.gather(*(client.get(key) for key in KEYS)), 10
+        ) == [b"1"] * len(KEYS)
+
+
+async def test_a_write_under_way_to_a_killed_master_is_told_ambiguous(replicated):
+    async with RedisCluster(**replicated.kwargs) as client:
+        key = KEYS[0]
+        await client.set(key, 0)
+        master = replicated.owner_of(key)
+        master.pause()
+        doubtful = asyncio.ensure_future(client.incr(key))
+        await asyncio.sleep(0.05)
+        master.kill()
+        with pytest.raises(OutcomeUnknownError):
+            await asyncio.wait_for(doubtful, 5)
+
+
+# ------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"read_from": "moon"}, "read_from='moon'.*'primary'"),
+        ({"read_from": "any", "read_from_replicas": True}, "give one of them"),
+        ({"read_from": "zone"}, "needs zone="),
+        ({"zone": "a"}, "needs read_from='zone'"),
+        ({"topology_refresh_interval": -1}, "topology_refresh_interval=-1"),
+        ({"pool_timeout": "x"}, "pool_timeout='x'"),
+    ],
+)
+def test_bad_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        RedisCluster(host="localhost", **options)
+
+
+async def test_no_node_can_be_reached(unused_tcp_port):
+    client = RedisCluster(host="127.0.0.1", port=unused_tcp_port)
+    with pytest.raises(errors.RedisClusterException, match="cannot be connected"):
+        await client.get("a")
+    with pytest.raises(errors.RedisClusterException, match="cannot be connected"):
+        await client.initialize()
+    await client.aclose()
+
+
+async def test_passwords_and_tls(start_cluster):
+    cluster = start_cluster(requirepass="secret", tls=True)
+    async with RedisCluster(**cluster.kwargs) as client:
+        await client.mset({key: "1" for key in KEYS})
+        assert await client.mget(KEYS) == [b"1"] * len(KEYS)
+    wrong = RedisCluster(**{**cluster.kwargs, "password": "other"})
+    with pytest.raises(errors.RedisClusterException) as caught:
+        await wrong.get("a")
+    assert "other" not in str(caught.value)
+    await wrong.aclose()
+
+
+async def test_subscriptions(client):
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe("news")
+        assert (await pubsub.get_message(timeout=2))["type"] == "subscribe"
+        await client.publish("news", "hello")
+        assert (await pubsub.get_message(timeout=2))["data"] == "hello"
+
+
+async def test_scripts_and_locks(client):
+    script = client.register_script("return redis.call('INCR', KEYS[1])")
+    assert await script(keys=["counter"]) == 1
+    async with client.lock("lock", timeout=5):
+        assert await client.exists("lock") == 1
+    assert await client.exists("lock") == 0
