@@ -10,7 +10,7 @@ import time
 
 import pytest
 import redis.asyncio.cluster
-from harness.chaos import Load, counts
+from harness.chaos import Load, counts, stop_writing
 from harness.figures import OURS, REDIS_PY
 from harness.measure import in_thread, run, sizes
 
@@ -52,6 +52,7 @@ def put_right(cluster):
         if node.paused:
             node.resume()
         node.start()
+        node.call("CLIENT", "UNPAUSE")
     cluster.wait_until_agreed()
 
 
@@ -114,12 +115,14 @@ def plain(cluster, master):
 
 def forced(cluster, master):
     """Without the master, which stands still."""
+    stop_writing(master, cluster.replicas(master))
     master.pause()
     return cluster.failover(master, "FORCE")
 
 
 def killed(cluster, master):
     replicas = cluster.replicas(master)
+    stop_writing(master, replicas)
     master.kill()
     return cluster.wait_for_promotion(replicas)
 
@@ -131,7 +134,7 @@ WAYS = (plain, forced, killed)
 def test_failovers(name, cluster, figure, size):
     async def main():
         back = []
-        async with client_of(name, cluster, socket_timeout=0.5) as client:
+        async with client_of(name, cluster) as client:
             names = names_over_all_slots(cluster, 60)
             load = Load(client, names, TASKS)
             await load.flowing()
@@ -157,7 +160,7 @@ def test_a_paused_master(name, cluster, figure):
     """It goes on before the others replace it: what was sent waits."""
 
     async def main():
-        async with client_of(name, cluster, socket_timeout=5) as client:
+        async with client_of(name, cluster) as client:
             names = names_over_all_slots(cluster, 30)
             load = Load(client, names, TASKS)
             await load.flowing()

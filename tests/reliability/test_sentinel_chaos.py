@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import redis.asyncio
-from harness.chaos import Load, counts
+from harness.chaos import Load, counts, stop_writing
 from harness.figures import OURS, REDIS_PY
 from harness.measure import in_thread, run, sizes
 
@@ -30,18 +30,20 @@ def group():
 
 def forced(group):
     """As an operator does who wants to lose nothing: writes wait while the replica is promoted."""
-    group.master().call("CLIENT", "PAUSE", 5000, "WRITE")
+    stop_writing(group.master(), group.replicas())
     return group.failover()
 
 
 def killed(group):
     old = group.master()
+    stop_writing(old, group.replicas())
     old.kill()
     return group.wait_for_promotion(old)
 
 
 def paused(group):
     old = group.master()
+    stop_writing(old, group.replicas())
     old.pause()
     return group.wait_for_promotion(old)
 

@@ -43,7 +43,7 @@ class Key:
 
 
 class Load:
-    """Tasks that INCR, SET and GET keys of their own until they are stopped.
+    """Tasks that INCR, SET and GET keys of their own, one by one, in pipelines and in transactions.
 
     Args:
         client: of the cluster or the master; it decodes replies.
@@ -65,10 +65,12 @@ class Load:
 
     async def _work(self, keys: list[Key]) -> None:
         rng = random.Random(keys[0].counter)
+        ways: tuple[Any, ...] = (self._incr, self._incr, self._set, self._get)
+        ways = (*ways, *ways, self._pipeline, self._transaction, self._mget)
         while not self.stopped:
             key = rng.choice(keys)
             try:
-                await rng.choice((self._incr, self._incr, self._set, self._get))(key)
+                await rng.choice(ways)(key)
                 self.answers += 1
             except Exception as error:
                 self.errors[type(error).__name__] += 1
@@ -84,27 +86,61 @@ class Load:
         except Exception as error:
             key.ambiguous += not isinstance(error, (*REFUSED, ResponseError))
             raise
-        key.acknowledged += 1
         key.answered_at = (began, time.monotonic())
+        self._counted(key, count)
+
+    def _counted(self, key: Key, count: int) -> None:
+        key.acknowledged += 1
         if not key.acknowledged <= count <= key.acknowledged + key.ambiguous:
             self.misrouted += 1
 
-    async def _set(self, key: Key) -> None:
+    def _new_value(self, key: Key) -> str:
         self._nonce += 1
-        nonce = f"{key.value}={self._nonce}"
+        return f"{key.value}={self._nonce}"
+
+    def _stored(self, key: Key, nonce: str) -> None:
+        # One that was in doubt before may still be in a server's queue.
+        key.possible = {nonce, *key.possible} if len(key.possible) > 1 else {nonce}
+
+    async def _set(self, key: Key) -> None:
+        nonce = self._new_value(key)
         try:
             await self.client.set(key.value, nonce)
         except Exception as error:
             if not isinstance(error, (*REFUSED, ResponseError)):
                 key.possible.add(nonce)
             raise
-        # One that was in doubt before may still be in a server's queue.
-        key.possible = {nonce, *key.possible} if len(key.possible) > 1 else {nonce}
+        self._stored(key, nonce)
 
     async def _get(self, key: Key) -> None:
         value = await self.client.get(key.value)
         if value not in key.possible:
             self.misrouted += 1
+
+    async def _mget(self, key: Key) -> None:
+        """Of two keys in one slot, which a slot on its way may have half of."""
+        value, count = await self.client.mget(key.value, key.counter)
+        known = key.acknowledged <= int(count or 0) <= key.acknowledged + key.ambiguous
+        self.misrouted += value not in key.possible or not known
+
+    async def _pipeline(self, key: Key, transaction: bool = False) -> None:
+        nonce = self._new_value(key)
+        pipeline = self.client.pipeline(transaction=transaction)
+        pipeline.incr(key.counter)
+        pipeline.set(key.value, nonce)
+        pipeline.get(key.value)
+        try:
+            count, _, value = await pipeline.execute()
+        except Exception:  # one of the three may have been executed
+            key.ambiguous += 1
+            key.possible.add(nonce)
+            raise
+        self._counted(key, count)
+        self._stored(key, nonce)
+        self.misrouted += value != nonce
+
+    async def _transaction(self, key: Key) -> None:
+        await self._pipeline(key, transaction=True)
 
     async def served(self, names: set[str], since: float, limit: float = 20.0) -> float:
         """Seconds from `since` to the first answer to an INCR of these keys that began later."""
@@ -159,3 +195,16 @@ async def counts(servers: list[Any], names: list[str]) -> dict[str, int]:
 
     wanted = {f"{name}:n" for name in names}
     return await in_thread(ask)
+
+
+def stop_writing(master: Any, replicas: list[Any]) -> None:
+    """Let writes wait, and return when the replicas have all that the master has acknowledged.
+
+    Replication is asynchronous: without it a killed master takes some of that with it.
+    """
+    master.call("CLIENT", "PAUSE", 10_000, "WRITE")
+    end = time.monotonic() + 5
+    offset = int(master.replication()["master_repl_offset"])
+    while any(int(one.replication()["slave_repl_offset"]) < offset for one in replicas):
+        assert time.monotonic() < end, "the replicas do not keep up"
+        time.sleep(0.001)
