@@ -16,6 +16,10 @@ __all__ = ["Cached"]
 
 T = TypeVar("T")
 
+_MISSING: Any = object()
+_PLAIN = {str, int, bool, bytes, type(None)}
+_REMEMBERED = 1024  # keys of one function
+
 
 class Cached(Generic[T]):
     """Call it like the function; `key(...)` and `invalidate(...)` take the same arguments.
@@ -40,33 +44,54 @@ class Cached(Generic[T]):
         self._tags = tags
         self._codec = codec
         self._signature = inspect.signature(function)
+        # The same key is asked for again and again, and binding arguments takes microseconds.
+        remember = functools.lru_cache(_REMEMBERED, typed=True)
+        self._remembered = remember(self._name) if key is None or isinstance(key, str) else key
         functools.update_wrapper(self, function, updated=())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
-        bound = Cached(self._cache, self._function, self._ttl, self._key, self._tags, self._codec)
+        bound: Cached[T] = Cached.__new__(Cached)
+        bound.__dict__.update(self.__dict__)
         bound._instance = (instance,)
         return bound
 
     _instance: tuple[Any, ...] = ()
 
     async def __call__(self, *args: Any, **kwargs: Any) -> T:
-        args = (*self._instance, *args)
-        values = self._arguments(args, kwargs)
+        if self._instance:
+            args = (*self._instance, *args)
+        name = self._name_of(args, kwargs)
+        value: T = self._cache.get_nowait(name, _MISSING)
+        return await self._look_up(name, args, kwargs) if value is _MISSING else value
+
+    async def _look_up(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        tags: list[str] = []
+        if self._tags:
+            values = self._arguments(args, kwargs)
+            tags = [tag.format(**values) for tag in self._tags]
         result: T = await self._cache.get(
-            self._name(values, args, kwargs),
+            name,
             self._ttl,
             loader=lambda: self._function(*args, **kwargs),
-            tags=[tag.format(**values) for tag in self._tags],
+            tags=tags,
             codec=self._codec,
         )
         return result
 
     def key(self, *args: Any, **kwargs: Any) -> str:
         """The cache's key for these arguments."""
-        args = (*self._instance, *args)
-        return self._name(self._arguments(args, kwargs), args, kwargs)
+        return self._name_of((*self._instance, *args), kwargs)
+
+    def _name_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        # Only what never changes and is written in one way: not 0.0, which equals -0.0.
+        if _PLAIN.issuperset(map(type, args)):
+            if not kwargs:
+                return self._remembered(*args)
+            if _PLAIN.issuperset(map(type, kwargs.values())):
+                return self._remembered(*args, **kwargs)
+        return self._name(*args, **kwargs)
 
     async def invalidate(self, *args: Any, **kwargs: Any) -> None:
         """Forget the result for these arguments, everywhere.
@@ -81,11 +106,12 @@ class Cached(Generic[T]):
         bound.apply_defaults()
         return bound.arguments
 
-    def _name(self, values: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def _name(self, *args: Any, **kwargs: Any) -> str:
+        if self._key is not None and not isinstance(self._key, str):
+            return self._key(*args, **kwargs)
+        values = self._arguments(args, kwargs)
         if isinstance(self._key, str):
             return self._key.format(**values)
-        if self._key is not None:
-            return self._key(*args, **kwargs)
         names = list(values)[len(self._instance) :]
         digest = hashlib.sha256(repr([(n, _plain(values[n])) for n in names]).encode())
         where = f"{self._function.__module__}.{self._function.__qualname__}"

@@ -169,6 +169,17 @@ async def test_a_local_hit_costs_little_more_than_a_few_calls(client, admin):
         assert cache.stats.local_hits == 200_000
 
 
+async def test_a_cached_function_counts_its_hits(cache, until):
+    @cache.cached(key="user:{number}")
+    async def user(number):
+        return number
+
+    await user(1)
+    await until(lambda: cache.stats.invalidations)
+    assert [await user(1) for _ in range(10)] == [1] * 10
+    assert (cache.stats.local_hits, cache.stats.redis_hits) == (9, 1)
+
+
 async def test_a_lost_connection_empties_the_local_level(make_client, proxy, until):
     async with CacheManager(await make_client(proxy)) as cache:
         await cache.set("a", 1)
@@ -489,6 +500,12 @@ async def test_keys_of_arguments(cache):
         await f(object())
     by_function = cache.cached(key=lambda a: f"mine:{a}")(f)
     assert by_function.key(5) == "mine:5"
+    # What compares equal and is written in different ways, asked twice as keys are remembered.
+    by_template = cache.cached(key="{a}:{b}")(f)
+    for _ in range(2):
+        written = [by_template.key(a) for a in (1, True, "1", 1.0, 0.0, -0.0, b"1", None)]
+        assert written == ["1:2", "True:2", "1:2", "1.0:2", "0.0:2", "-0.0:2", "b'1':2", "None:2"]
+        assert by_template.key((1,)) != by_template.key((True,))
 
 
 async def test_cached_methods(cache):
