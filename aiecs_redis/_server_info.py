@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
 
-__all__ = ["ServerInfo", "read_info", "replication_lag"]
+__all__ = ["ServerInfo", "cluster_problem", "cluster_state", "read_info", "replication_lag"]
 
 Info = Mapping[str, Any]
 
@@ -89,3 +89,28 @@ async def read_info(client: Redis, section: str = "default") -> ServerInfo:
     latency = time.perf_counter() - began
     info = await anything.info(section)
     return ServerInfo(time.monotonic(), latency, info)
+
+
+async def cluster_state(client: Any, info: ServerInfo) -> dict[str, str]:
+    """CLUSTER INFO as a node of a cluster sees it; {} from any other server.
+
+    Raises:
+        redis.exceptions.RedisError: it does not answer, or refuses.
+    """
+    if not info.number("cluster_enabled"):
+        return {}
+    found = await client.execute_command("CLUSTER INFO")
+    return {str(key): str(value) for key, value in found.items()}
+
+
+async def cluster_problem(client: Any, info: ServerInfo) -> list[str]:
+    """What is wrong with the cluster of this node, as sentences; [] if nothing.
+
+    Raises:
+        redis.exceptions.RedisError: as `cluster_state`.
+    """
+    state = await cluster_state(client, info)
+    if state.get("cluster_state", "ok") == "ok":
+        return []
+    served = int(state.get("cluster_slots_ok", 0))
+    return [f"the cluster's state is fail: {served:,} of 16,384 slots are served"]

@@ -85,20 +85,19 @@ def test_every_workload_runs(address: Address, workload: str, client: str) -> No
     assert result.measured[figure] > 0
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("client", [REDIS_PY, OURS])
 @pytest.mark.parametrize("workload", sorted(CLUSTER))
 def test_every_workload_of_a_cluster_runs(nodes: Address, workload: str, client: str) -> None:
     if not CLIENTS[client].takes(workload):
         pytest.skip("it has no cluster class")
     assert run_cell(Cell(workload, client, "asyncio"), nodes, TINY).measured["per_second"] > 0
-=======
+
+
 @pytest.mark.parametrize("row", list(toolkit.ROWS))
 def test_costs_of_the_toolkit(address: Address, row: str) -> None:
     if row in ("otel", "stopped"):
         pytest.importorskip("opentelemetry.sdk")
     asyncio.run(toolkit.run(row, address, 100))
->>>>>>> 5ff9f03 (Cached functions answer local hits below a microsecond; costs of the toolkit, measured)
 
 
 @pytest.mark.parametrize("workload", ["get-1", "set-50"])

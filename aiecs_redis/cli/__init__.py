@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from aiecs_redis._extras import MissingExtraError, need
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (ValueError, MissingExtraError) as exc:
         return _say(exc, 2)
-    except (RedisError, OSError) as exc:
+    except (RedisError, RedisClusterException, OSError) as exc:
         return _say(exc, 1)
     except asyncio.TimeoutError:
         return _say(TimeoutError("the server did not answer in time"), 1)

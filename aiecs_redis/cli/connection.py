@@ -12,10 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiecs_redis import settings
+from aiecs_redis._nodes import is_cluster, node_settings
 from aiecs_redis._opening import open_redis
 from aiecs_redis.client import Redis
+from aiecs_redis.pools import ConnectionPool
 
-__all__ = ["CONNECTION_HELP", "Options", "connected", "current", "run", "take_options"]
+__all__ = [
+    "CONNECTION_HELP",
+    "Options",
+    "connected",
+    "current",
+    "each_master",
+    "run",
+    "take_options",
+]
 
 T = TypeVar("T")
 
@@ -113,14 +123,7 @@ async def connected(**config: Any) -> AsyncIterator[tuple[Redis, str]]:
         ValueError: a wrong setting in the environment.
         redis.exceptions.RedisError: the server cannot be reached, or sends us away.
     """
-    options = current()
-    patience = {
-        "socket_timeout": options.timeout,
-        "socket_connect_timeout": options.timeout,
-        "encoding_errors": "backslashreplace",  # names of keys may be anything
-        "client_name": "aiecs-redis-cli",
-    }
-    merged = {**patience, **options.config, **config}
+    merged = _settings(config)
     nodes = settings.load(merged).get("cluster_nodes")
     if nodes:  # these commands look at servers, one at a time
         merged["host"], merged["port"] = nodes[0]
@@ -129,6 +132,41 @@ async def connected(**config: Any) -> AsyncIterator[tuple[Redis, str]]:
         yield client, where
     finally:
         await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def each_master(**config: Any) -> AsyncIterator[tuple[list[tuple[Redis, str]], str]]:
+    """Yield clients of the server, or of each master of its cluster, and what to call them all.
+
+    Raises as `connected`.
+    """
+    client, where = await open_redis(_settings(config))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose)
+        if not is_cluster(client):
+            yield [(client, where)], where
+            return
+        masters = []
+        for node in client.get_primaries():
+            connection_class, arguments = node_settings(node)
+            pool = ConnectionPool(connection_class=connection_class, **arguments)
+            one = Redis.from_pool(pool)
+            stack.push_async_callback(one.aclose)
+            masters.append((one, node.name))
+        masters.sort(key=lambda master: master[1])
+        yield masters, f"the {len(masters)} masters of the cluster at {where}"
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    options = current()
+    return {
+        "socket_timeout": options.timeout,
+        "socket_connect_timeout": options.timeout,
+        "encoding_errors": "backslashreplace",  # names of keys may be anything
+        "client_name": "aiecs-redis-cli",
+        **options.config,
+        **config,
+    }
 
 
 def run(body: Callable[[], Awaitable[T]]) -> T:

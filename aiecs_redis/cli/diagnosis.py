@@ -13,7 +13,7 @@ import redis
 from redis.exceptions import RedisError
 
 from aiecs_redis import _native, settings
-from aiecs_redis._server_info import ServerInfo, read_info
+from aiecs_redis._server_info import ServerInfo, cluster_state, read_info
 from aiecs_redis.cli.connection import current
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["LEVELS", "Finding", "examine"]
 LEVELS = ("ok", "note", "warn", "bad")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _SLOW_MILLIS = 20.0
+_SLOTS = 16_384
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Patient:
         settings: of our client.
         slow: entries in SLOWLOG.
         native: commands take the native way.
+        cluster: CLUSTER INFO, empty if it is no node of one.
     """
 
     server: ServerInfo
@@ -60,6 +62,7 @@ class Patient:
     settings: Mapping[str, Any]
     slow: int
     native: bool
+    cluster: Mapping[str, str]
 
 
 async def examine(client: Redis, timeout: float) -> list[Finding]:
@@ -79,7 +82,11 @@ async def examine(client: Redis, timeout: float) -> list[Finding]:
     except RedisError:
         slow = 0
     ours = settings.load(current().config)
-    patient = Patient(server, config, ours, slow, bool(anything._native_ready))
+    try:
+        cluster = await cluster_state(anything, server)
+    except RedisError:
+        cluster = {}
+    patient = Patient(server, config, ours, slow, bool(anything._native_ready), cluster)
     return [found for check in _CHECKS for found in check(patient)]
 
 
@@ -336,6 +343,36 @@ def _persistence(patient: Patient) -> list[Finding]:
     return found
 
 
+def _cluster(patient: Patient) -> list[Finding]:
+    state = patient.cluster
+    if not state:
+        return []
+    served, masters = int(state["cluster_slots_ok"]), int(state["cluster_size"])
+    nodes = int(state["cluster_known_nodes"])
+    if state["cluster_state"] != "ok" or served < _SLOTS:
+        return [
+            Finding(
+                "cluster",
+                "bad",
+                f"the cluster's state is {state['cluster_state']}: {served:,} of {_SLOTS:,} slots"
+                " are served",
+                "Look for the nodes that are away: redis-cli --cluster check.",
+            )
+        ]
+    text = f"a node of a cluster of {masters} masters and {nodes - masters} replicas"
+    found = [Finding("cluster", "ok", f"{text}; the other findings are of this node")]
+    if patient.server.text("role") == "master" and not patient.server.number("connected_slaves"):
+        found.append(
+            Finding(
+                "replicas",
+                "note",
+                "this master has no replica: should it fail, its slots are gone",
+                "Add one: redis-cli --cluster add-node NEW EXISTING --cluster-slave.",
+            )
+        )
+    return found
+
+
 _CHECKS = (
     _versions,
     _environment,
@@ -345,4 +382,5 @@ _CHECKS = (
     _events,
     _losses,
     _persistence,
+    _cluster,
 )

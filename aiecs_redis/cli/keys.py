@@ -7,7 +7,7 @@ from typing import Any, Optional
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from aiecs_redis.cli.connection import connected, run
+from aiecs_redis.cli.connection import each_master, run
 from aiecs_redis.cli.output import emit, human_bytes, machine, notes
 
 EXAMPLES = 5
@@ -51,17 +51,18 @@ def printable(key: bytes) -> str:
 
 async def _scan(pattern: str, kind: Optional[str], limit: Optional[int], size: int) -> int:
     count = 0
-    async with connected(decode_responses=False) as (client, _):
-        async for found in batches(client, pattern, kind, size):
-            for key in found:
-                if count == limit:
-                    return count
-                count += 1
-                name = printable(key)
-                if machine():
-                    emit(name)
-                else:
-                    print(name if name.isprintable() else repr(name))
+    async with each_master(decode_responses=False) as (servers, _):
+        for client, _where in servers:
+            async for found in batches(client, pattern, kind, size):
+                for key in found:
+                    if count == limit:
+                        return count
+                    count += 1
+                    name = printable(key)
+                    if machine():
+                        emit(name)
+                    else:
+                        print(name if name.isprintable() else repr(name))
     return count
 
 
@@ -78,50 +79,67 @@ def scan(
 # ---------------------------------------------------------------------- delete
 
 
-async def _count(client: Any, pattern: str, kind: Optional[str], size: int) -> dict[str, Any]:
+Servers = list[tuple[Any, str]]
+
+
+async def _count(servers: Servers, pattern: str, kind: Optional[str], size: int) -> dict[str, Any]:
     """What matches: how many, some of them, and their memory by sample."""
-    total = await client.dbsize()
+    total = sum([await client.dbsize() for client, _ in servers])
     examples: list[str] = []
     count = memory = sampled = 0
     with progress() as bars:
         task = bars.add_task("looking for keys", total=total)
-        async for found in batches(client, pattern, kind, size):
-            count += len(found)
-            examples += [printable(key) for key in found[: EXAMPLES - len(examples)]]
-            pipe = client.pipeline(transaction=False)
-            for key in found[:10]:
-                pipe.memory_usage(key)
-            sizes = [s for s in await pipe.execute(raise_on_error=False) if isinstance(s, int)]
-            memory, sampled = memory + sum(sizes), sampled + len(sizes)
-            bars.update(task, advance=min(size, total))
+        for client, _ in servers:
+            async for found in batches(client, pattern, kind, size):
+                count += len(found)
+                examples += [printable(key) for key in found[: EXAMPLES - len(examples)]]
+                pipe = client.pipeline(transaction=False)
+                for key in found[:10]:
+                    pipe.memory_usage(key)
+                sizes = [s for s in await pipe.execute(raise_on_error=False) if isinstance(s, int)]
+                memory, sampled = memory + sum(sizes), sampled + len(sizes)
+                bars.update(task, advance=min(size, total))
     estimate = memory * count // sampled if sampled else 0
     return {"matching": count, "examples": examples, "estimated_bytes": estimate}
 
 
-async def _unlink(client: Any, pattern: str, kind: Optional[str], size: int, total: int) -> int:
+async def _unlink(
+    servers: Servers, pattern: str, kind: Optional[str], size: int, total: int, apart: bool
+) -> int:
     deleted = 0
     with progress() as bars:
         task = bars.add_task("deleting", total=total)
-        async for found in batches(client, pattern, kind, size):
-            for start in range(0, len(found), size):
-                part = list(itertools.islice(found, start, start + size))
-                gone = await client.unlink(*part)
-                deleted += gone
-                bars.update(task, completed=min(deleted, total))
+        for client, _ in servers:
+            async for found in batches(client, pattern, kind, size):
+                for start in range(0, len(found), size):
+                    part = list(itertools.islice(found, start, start + size))
+                    deleted += await _unlink_some(client, part, apart)
+                    bars.update(task, completed=min(deleted, total))
     return deleted
+
+
+async def _unlink_some(client: Any, keys: list[bytes], apart: bool) -> int:
+    if not apart:
+        return int(await client.unlink(*keys))
+    pipe = client.pipeline(transaction=False)  # one command takes the keys of one slot only
+    for key in keys:
+        pipe.unlink(key)
+    return sum(await pipe.execute())
 
 
 async def _delete(
     pattern: str, kind: Optional[str], size: int, dry_run: bool, yes: bool
 ) -> dict[str, Any]:
-    async with connected(decode_responses=False) as (client, where):
-        found = await _count(client, pattern, kind, size)
+    async with each_master(decode_responses=False) as (servers, where):
+        found = await _count(servers, pattern, kind, size)
         found = {"server": where, "pattern": pattern, **found, "deleted": 0, "dry_run": dry_run}
         if dry_run or not found["matching"]:
             return found
         if not yes:
             _ask(found)
-        found["deleted"] = await _unlink(client, pattern, kind, size, found["matching"])
+        apart = servers[0][1] != where
+        total = found["matching"]
+        found["deleted"] = await _unlink(servers, pattern, kind, size, total, apart)
         return found
 
 

@@ -65,7 +65,7 @@ def latency(
         emit({"server": where, "count": count, "ms": millis, "events": latest})
         return
     shown = {name: human_seconds(value) for name, value in figures.items()}
-    console().print(fields(shown, title=f"{count} round trips to {where}"), "")
+    console().print(f"{count} round trips to {where}", "", fields(shown), "", sep="\n")
     console().print(table(("", "", "count>"), _histogram(taken)))
     if events:
         rows = [

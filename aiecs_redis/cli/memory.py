@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from aiecs_redis._server_info import read_info
-from aiecs_redis.cli.connection import connected, run
+from aiecs_redis.cli.connection import connected, each_master, run
 from aiecs_redis.cli.keys import batches, printable, progress
 from aiecs_redis.cli.output import (
     bar,
@@ -74,20 +74,26 @@ async def _describe(client: Any, found: list[tuple[int, bytes]]) -> list[Key]:
 
 
 async def _bigkeys(pattern: str, count: int, samples: int) -> tuple[list[Key], int, int]:
-    largest: list[tuple[int, bytes]] = []
+    largest: list[tuple[int, bytes, int]] = []
     seen = total = 0
-    async with connected(decode_responses=False) as (client, _):
-        anything: Any = client
+    async with each_master(decode_responses=False) as (servers, _):
+        clients: list[Any] = [client for client, _ in servers]
         with progress() as bars:
-            task = bars.add_task("measuring keys", total=await anything.dbsize())
-            async for keys in batches(client, pattern, None, BATCH):
-                for key, size in await _sizes(client, keys, samples):
-                    seen, total = seen + 1, total + size
-                    heapq.heappush(largest, (size, key))
-                    if len(largest) > count:
-                        heapq.heappop(largest)
-                bars.update(task, advance=len(keys))
-        return await _describe(client, sorted(largest, reverse=True)), seen, total
+            keys_in_all = sum([await client.dbsize() for client in clients])
+            task = bars.add_task("measuring keys", total=keys_in_all)
+            for number, client in enumerate(clients):
+                async for keys in batches(client, pattern, None, BATCH):
+                    for key, size in await _sizes(client, keys, samples):
+                        seen, total = seen + 1, total + size
+                        heapq.heappush(largest, (size, key, number))
+                        if len(largest) > count:
+                            heapq.heappop(largest)
+                    bars.update(task, advance=len(keys))
+        described: list[Key] = []
+        for number, client in enumerate(clients):
+            its = [(size, key) for size, key, owner in largest if owner == number]
+            described += await _describe(client, its)
+        return sorted(described, reverse=True), seen, total
 
 
 def bigkeys(
@@ -126,24 +132,26 @@ async def _prefixes(
     memory: Counter[str] = Counter()
     without_expiry: dict[str, int] = defaultdict(int)
     number = 0
-    async with connected(decode_responses=False) as (client, _):
-        anything: Any = client
+    async with each_master(decode_responses=False) as (servers, _):
+        clients: list[Any] = [client for client, _ in servers]
         with progress() as bars:
-            task = bars.add_task("measuring keys", total=await anything.dbsize())
-            async for found in batches(client, pattern, None, BATCH):
-                chosen = [key for n, key in enumerate(found, number) if n % every == 0]
-                number += len(found)
-                pipe = anything.pipeline(transaction=False)
-                for key in chosen:
-                    pipe.ttl(key)
-                lasting = await pipe.execute() if chosen else []
-                ttls = dict(zip(chosen, lasting))
-                for key, size in await _sizes(client, chosen, 5) if chosen else []:
-                    group = prefix_of(printable(key), separator, depth)
-                    keys[group] += every
-                    memory[group] += size * every
-                    without_expiry[group] += every * (ttls[key] == -1)
-                bars.update(task, advance=len(found))
+            keys_in_all = sum([await client.dbsize() for client in clients])
+            task = bars.add_task("measuring keys", total=keys_in_all)
+            for client in clients:
+                async for found in batches(client, pattern, None, BATCH):
+                    chosen = [key for n, key in enumerate(found, number) if n % every == 0]
+                    number += len(found)
+                    pipe = client.pipeline(transaction=False)
+                    for key in chosen:
+                        pipe.ttl(key)
+                    lasting = await pipe.execute() if chosen else []
+                    ttls = dict(zip(chosen, lasting))
+                    for key, size in await _sizes(client, chosen, 5) if chosen else []:
+                        group = prefix_of(printable(key), separator, depth)
+                        keys[group] += every
+                        memory[group] += size * every
+                        without_expiry[group] += every * (ttls[key] == -1)
+                    bars.update(task, advance=len(found))
     return keys, memory, without_expiry
 
 
@@ -232,12 +240,14 @@ def usage() -> None:
 
 
 async def _purge() -> tuple[int, int]:
-    async with connected() as (client, _):
-        anything: Any = client
-        before = await anything.info("memory")
-        await anything.execute_command("MEMORY", "PURGE")
-        after = await anything.info("memory")
-    return before["used_memory_rss"], after["used_memory_rss"]
+    before = after = 0
+    async with each_master() as (servers, _):
+        for client, _where in servers:
+            anything: Any = client
+            before += (await anything.info("memory"))["used_memory_rss"]
+            await anything.execute_command("MEMORY", "PURGE")
+            after += (await anything.info("memory"))["used_memory_rss"]
+    return before, after
 
 
 @app.command()

@@ -9,10 +9,10 @@ import sys
 import time
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from aiecs_redis import settings
-from aiecs_redis._server_info import ServerInfo, read_info
+from aiecs_redis._server_info import ServerInfo, cluster_problem, read_info
 from aiecs_redis.cli.connection import CONNECTION_HELP, connected, current, run
 
 __all__ = ["COMMANDS"]
@@ -79,12 +79,13 @@ async def _health(max_memory: float | None, max_latency: float | None) -> int:
     try:
         async with connected() as (client, where):
             info = await asyncio.wait_for(read_info(client), current().timeout)
-    except (RedisError, OSError, asyncio.TimeoutError) as exc:
+            cluster = await cluster_problem(client, info)
+    except (RedisError, RedisClusterException, OSError, asyncio.TimeoutError) as exc:
         reason = str(exc) or "the server did not answer in time"
         where = settings.location(settings.load(current().config))
         _emit({"status": "unhealthy", "server": where, "problems": [reason]}, reason)
         return 1
-    problems = _problems(info, max_memory, max_latency)
+    problems = [*_problems(info, max_memory, max_latency), *cluster]
     found = {
         "status": "unhealthy" if problems else "healthy",
         "server": where,

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from aiecs_redis.alerts import Alerts
 from aiecs_redis.cli.connection import current, run
@@ -46,7 +46,7 @@ async def _connect(client: RedisClient, stop: asyncio.Event) -> None:
         try:
             await client.initialize()
             return
-        except (RedisError, OSError) as exc:
+        except (RedisError, RedisClusterException, OSError) as exc:
             logger.warning("Trying again in %.1f s: %s", pause, exc)
             await _wait(stop, pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
