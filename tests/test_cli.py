@@ -128,6 +128,19 @@ def test_a_password_is_never_shown(cli, start_server, environment):
     assert not any(word in out + err + out2 + err2 for word in ("wr0ng", "s3cret"))
 
 
+def test_errors_name_their_remedy(cli, start_server, environment):
+    environment.delenv("REDIS_PASSWORD", raising=False)
+    server = start_server(requirepass="secret")
+    for command in (["ping"], ["health"], ["info"]):
+        status, out, err = cli(*command, "--host", server.host, "--port", server.port)
+        assert status == 1
+        assert "asks for a password: REDIS_PASSWORD, --ask-password" in out + err
+    server = start_server(tls=True)
+    status, _, err = cli("ping", "--host", server.host, "--port", server.port, "--tls")
+    assert status == 1
+    assert "--ca, REDIS_SSL_CA_CERTS" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -18,7 +18,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from aiecs_redis._extras import MissingExtraError, need
 
-__all__ = ["main"]
+__all__ = ["explained", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,8 +49,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(TimeoutError("the server did not answer in time"), 1)
 
 
+_REMEDIES = (
+    ("HELLO must be called with", "the server asks for a password: REDIS_PASSWORD, --ask-password"),
+    ("NOAUTH", "the server asks for a password: REDIS_PASSWORD, --ask-password"),
+    ("Authentication required", "the server asks for a password: REDIS_PASSWORD, --ask-password"),
+    ("certificate verify failed", "name the authority's certificates: --ca, REDIS_SSL_CA_CERTS"),
+)
+
+
+def explained(exc: BaseException) -> str:
+    """An error in one sentence, with its remedy where one is known."""
+    text = str(exc) or type(exc).__name__
+    for part, remedy in _REMEDIES:
+        if part in text:
+            return remedy if "password" in remedy else f"{text} ({remedy})"
+    return text
+
+
 def _say(exc: Exception, status: int) -> int:
-    print(f"aiecs-redis: {exc}", file=sys.stderr)
+    print(f"aiecs-redis: {explained(exc)}", file=sys.stderr)
     return status
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aiecs_redis.cli.connection import each_master, run
-from aiecs_redis.cli.output import emit, human_bytes, machine, notes
+from aiecs_redis.cli.output import emit, human_bytes, human_count, machine, notes
 
 EXAMPLES = 5
 
@@ -147,7 +147,8 @@ def _summary(found: dict[str, Any]) -> str:
     examples = ", ".join(found["examples"])
     more = ", ..." if found["matching"] > len(found["examples"]) else ""
     size = human_bytes(found["estimated_bytes"])
-    return f"{found['matching']} keys, about {size}, at {found['server']}: {examples}{more}"
+    count = human_count(found["matching"])
+    return f"{count} keys, about {size}, at {found['server']}: {examples}{more}"
 
 
 def _ask(found: dict[str, Any]) -> None:
@@ -172,4 +173,4 @@ def delete(
     elif dry_run:
         print(f"Would delete {_summary(found)}")
     else:
-        print(f"Deleted {found['deleted']} keys.")
+        print(f"Deleted {human_count(found['deleted'])} keys.")

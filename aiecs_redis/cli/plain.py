@@ -13,6 +13,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from aiecs_redis import settings
 from aiecs_redis._server_info import ServerInfo, cluster_problem, read_info
+from aiecs_redis.cli import explained
 from aiecs_redis.cli.connection import CONNECTION_HELP, connected, current, run
 
 __all__ = ["COMMANDS"]
@@ -81,7 +82,7 @@ async def _health(max_memory: float | None, max_latency: float | None) -> int:
             info = await asyncio.wait_for(read_info(client), current().timeout)
             cluster = await cluster_problem(client, info)
     except (RedisError, RedisClusterException, OSError, asyncio.TimeoutError) as exc:
-        reason = str(exc) or "the server did not answer in time"
+        reason = explained(exc) if str(exc) else "the server did not answer in time"
         where = settings.location(settings.load(current().config))
         _emit({"status": "unhealthy", "server": where, "problems": [reason]}, reason)
         return 1
