@@ -8,6 +8,7 @@ import pytest_asyncio
 import redis.asyncio
 
 import aiecs_redis
+from aiecs_redis._lock_scripts import place_keys
 from aiecs_redis._nodes import hash_tag
 from aiecs_redis.cache import CacheManager
 from aiecs_redis.events import GapEvent, KeyEvent, KeyspaceEvents
@@ -106,7 +107,8 @@ async def test_lock(cluster, client, connect, fair):
             tasks = []
             for number in range(6):
                 tasks.append(asyncio.ensure_future(work(number)))
-                await asyncio.sleep(0.05)
+                while fair and await client.zcard(place_keys(name)[0]) <= number:
+                    await asyncio.sleep(0.01)
         await asyncio.wait_for(asyncio.gather(*tasks), 10)  # a release is told, not waited for
         assert sorted(order) == list(range(6))
         if fair:
