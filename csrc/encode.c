@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* From this size on a bytes argument is borrowed instead of copied. */
+/* From this size on a bytes or str argument is borrowed instead of copied. */
 #define BORROW_FROM (32 * 1024)
 /* "$" + 20 digits + CRLF */
 #define HEADER_MAX 24
@@ -157,14 +157,16 @@ write_view(char *out, const argument_view *view)
 static int
 append_view(ar_outq *queue, PyObject *argument, const argument_view *view)
 {
-    PyObject *bytes = view->owner != NULL ? view->owner : argument;
-    if (view->length >= BORROW_FROM && PyBytes_CheckExact(bytes)) {
+    /* Without an owner of its own the view is of the argument's memory. */
+    PyObject *holder = view->owner != NULL ? view->owner : argument;
+    if (view->length >= BORROW_FROM &&
+        (PyBytes_CheckExact(holder) || PyUnicode_CheckExact(holder))) {
         char *header = ar_outq_reserve(queue, HEADER_MAX);
         if (header == NULL) {
             return -1;
         }
         ar_outq_commit(queue, (size_t)(write_header(header, '$', view->length) - header));
-        if (ar_outq_append_object(queue, bytes) < 0) {
+        if (ar_outq_append_borrowed(queue, holder, view->data, view->length) < 0) {
             return -1;
         }
         return ar_outq_append(queue, "\r\n", 2);

@@ -85,16 +85,14 @@ ar_outq_append(ar_outq *queue, const char *data, size_t length)
 }
 
 int
-ar_outq_append_object(ar_outq *queue, PyObject *bytes)
+ar_outq_append_borrowed(ar_outq *queue, PyObject *owner, const char *data, size_t length)
 {
     ar_chunk *chunk = PyMem_Malloc(sizeof(*chunk));
     if (chunk == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    *chunk = (ar_chunk){.owner = Py_NewRef(bytes),
-                        .data = PyBytes_AS_STRING(bytes),
-                        .length = (size_t)PyBytes_GET_SIZE(bytes)};
+    *chunk = (ar_chunk){.owner = Py_NewRef(owner), .data = data, .length = length};
     link_tail(queue, chunk);
     queue->enqueued += chunk->length;
     return 0;

@@ -1,5 +1,5 @@
-/* Bytes on their way out: a queue of chunks. Small commands share a chunk, a large bytes argument is
- * a chunk of its own that borrows the Python object's memory. */
+/* Bytes on their way out: a queue of chunks. Small commands share a chunk, a large bytes or str
+ * argument is a chunk of its own that borrows the Python object's memory. */
 #ifndef AR_OUTQ_H
 #define AR_OUTQ_H
 
@@ -9,7 +9,7 @@
 
 typedef struct ar_chunk {
     struct ar_chunk *next;
-    PyObject *owner;  /* the bytes object that holds the data, or NULL when it follows the struct */
+    PyObject *owner;  /* the object that holds the data, or NULL when it follows the struct */
     const char *data; /* first byte */
     size_t length;    /* bytes held */
     size_t offset;    /* bytes written to the socket */
@@ -60,8 +60,8 @@ ar_outq_commit(ar_outq *queue, size_t size)
 }
 
 int ar_outq_append(ar_outq *queue, const char *data, size_t length);
-/* Borrows the memory of `bytes` (a bytes object, never written to) without copying. */
-int ar_outq_append_object(ar_outq *queue, PyObject *bytes);
+/* Without copying: `data` is memory of `owner`, a bytes or str object, which is never written to. */
+int ar_outq_append_borrowed(ar_outq *queue, PyObject *owner, const char *data, size_t length);
 
 ar_outq_mark ar_outq_get_mark(const ar_outq *queue);
 void ar_outq_rollback(ar_outq *queue, ar_outq_mark mark);

@@ -1,6 +1,7 @@
 """Clients and loops that end in unusual ways: no crash, no warning, no descriptor is left."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -34,7 +35,9 @@ def silent(script, *args, options=STRICT, timeout=1200):
         timeout=timeout,
         env={**os.environ, "PYTHONPATH": package},
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    # What asyncio's debug mode tells of a busy machine is not about us.
+    said = re.sub(r"^Executing <.*> took [\d.]+ seconds\n", "", done.stderr, flags=re.MULTILINE)
+    assert (done.returncode, said) == (0, ""), done.stdout
     return done.stdout
 
 
