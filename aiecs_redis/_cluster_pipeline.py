@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ from redis.asyncio.cluster import ClusterPipeline as BaseClusterPipeline
 from redis.commands.cluster import AsyncRedisClusterCommands
 from redis.exceptions import (
     AskError,
+    ClusterDownError,
     CrossSlotTransactionError,
     MovedError,
     RedisClusterException,
     RedisError,
+    TryAgainError,
     WatchError,
 )
 from redis.utils import safe_str, truncate_text
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from aiecs_redis.cluster import RedisCluster
 
 __all__ = ["ClusterPipeline"]
+
+_AGAIN = 0.01
+"""Seconds to the next attempt of a transaction whose slot is on its way."""
 
 
 class _Core(_native.Pipeline):
@@ -127,7 +133,9 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 
     def _node_client(self) -> Any:
         if self._slot is None:
-            raise RedisClusterException("At least a command with a key is needed to identify a node")
+            raise RedisClusterException(
+                "At least a command with a key is needed to identify a node"
+            )
         node = self.nodes_manager.get_node_from_slot(self._slot)
         return self.cluster_client._topology.client(node.host, int(node.port))
 
@@ -252,25 +260,49 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
                 "All keys involved in a cluster transaction must map to the same slot"
             )
         self._slot = next(iter(slots), None)
-        inner = self._inner
-        if inner is None:
-            inner = self._inner = _transaction_on(self._node_client())
-        elif self._explicit:
-            inner.multi()
-        for args, options in stack:
-            inner.pipeline_execute_command(*args, **options)
-        try:
-            result: list[Any] = await inner.execute(raise_on_error)
-        except AskError as error:
-            self._native_cluster().want_refresh()
-            raise WatchError("Slot rebalancing occurred while watching keys") from error
-        return result
+        watching = self._inner is not None
+        until = time.monotonic() + self._patience()
+        while True:
+            inner = self._inner
+            if inner is None:
+                inner = self._inner = _transaction_on(self._node_client())
+            elif self._explicit:
+                inner.multi()
+            for args, options in stack:
+                inner.pipeline_execute_command(*args, **options)
+            try:
+                result: list[Any] = await inner.execute(raise_on_error)
+            except AskError as error:
+                self._native_cluster().want_refresh()
+                raise WatchError("Slot rebalancing occurred while watching keys") from error
+            except (ClusterDownError, TryAgainError) as error:
+                # Nothing was executed: some keys are here and some there, or nobody has them.
+                if watching or time.monotonic() > until:
+                    raise
+                self._inner = None
+                await inner.reset()
+                if isinstance(error, ClusterDownError):
+                    self._native_cluster().want_refresh()
+                await asyncio.sleep(_AGAIN)
+            else:
+                return result
+
+    def _patience(self) -> float:
+        """Seconds that a transaction waits for its keys to be in one place."""
+        if self.cluster_client.retry.get_retries() <= 0:
+            return 0.0
+        timeout = self.cluster_client.get_connection_kwargs().get("socket_timeout")
+        return float(timeout or 10)
 
 
 async def _one_node(client: RedisCluster, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """One command of a pipeline; as in redis-py's, it may not be for several nodes."""
     targets = options.get("target_nodes")
-    if targets and not client._is_node_flag(targets) and len(client._parse_target_nodes(targets)) > 1:
+    if (
+        targets
+        and not client._is_node_flag(targets)
+        and len(client._parse_target_nodes(targets)) > 1
+    ):
         raise RedisClusterException(f"Too many targets for command {args}")
     return await client.execute_command(*args, **options)
 

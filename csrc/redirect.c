@@ -51,8 +51,8 @@ told_node(ar_node *from, PyObject *error)
         port != NULL && host != NULL ? PyObject_CallFunction(self->locate, "OO", host, port) : NULL;
     PyObject *name;
     ArTransport *transport;
-    if (found != NULL && PyArg_ParseTuple(found, "UO!:locate", &name, self->state->TransportType,
-                                          &transport)) {
+    if (found != NULL &&
+        PyArg_ParseTuple(found, "UO!:locate", &name, self->state->TransportType, &transport)) {
         node = ar_cluster_add_node(self, name, transport);
     }
     Py_XDECREF(found);
@@ -122,6 +122,7 @@ try_later(ar_node *from, ArCommand *command, PyObject *reason, double delay, int
         ar_router_want_refresh(router, 0.0);
     }
     command->asking = 0;
+    command->redirects = 0; /* time is its limit: a slot may be half here, half there */
     if (ar_router_wait(router, command, reason, delay) < 0) {
         PyErr_Clear();
         return 0;
@@ -179,7 +180,7 @@ redirected(ArPool *pool, ArCommand *command, PyObject *reply)
     ArCluster *self = (ArCluster *)Py_NewRef((PyObject *)node->cluster);
     PyObject *error = reply;
     int delivering = pool->core->delivering;
-    pool->core->delivering = 0; /* Python code may run, and no task is resumed from it */
+    pool->core->delivering = 0;   /* Python code may run, and no task is resumed from it */
     if (command->batch != NULL) { /* the commands of other pipelines are sent on one by one */
         error = command->batch_mode == AR_BATCH_TRANSACTION ? transaction_error(self, reply) : NULL;
     }

@@ -5,10 +5,11 @@
 #include <string.h>
 
 /* Seconds. */
-#define LOOK_EVERY 0.5         /* at nodes that leave commands without an answer */
-#define REFRESH_PAUSE 0.1      /* between two looks at the topology */
-#define SILENT_PAUSE 1.0       /* the same, when a silent node is all there is to say for it */
-#define PATIENCE_UNTIMED 10.0  /* of commands of a client without timeouts */
+#define LOOK_EVERY 0.2        /* at nodes that leave commands without an answer */
+#define SILENT_AFTER 0.4      /* without one, a node may have been replaced */
+#define REFRESH_PAUSE 0.1     /* between two looks at the topology */
+#define SILENT_PAUSE 0.4      /* the same, when a silent node is all there is to say for it */
+#define PATIENCE_UNTIMED 10.0 /* of commands of a client without timeouts */
 
 static void on_timer(struct ev_loop *ev, ev_timer *timer, int events);
 
@@ -242,7 +243,8 @@ static void
 give_up(const ArCluster *self, ArCommand *command, PyObject *reason, double now)
 {
     if (command->expires != 0.0 && command->expires <= now) {
-        ar_stall stall = {.phase = AR_PHASE_CONNECTION, .unsent = 1, .total = 1, .silent_for = -1.0};
+        ar_stall stall = {
+            .phase = AR_PHASE_CONNECTION, .unsent = 1, .total = 1, .silent_for = -1.0};
         ar_endpoint endpoint = {.host = "cluster"};
         PyObject *exception = ar_error_timeout(self->state, &endpoint, &stall);
         ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
@@ -301,7 +303,7 @@ look_at_nodes(ar_router *router)
         const ArPool *pool = ar_transport_pool(self->nodes[i]->transport, router->core);
         double silence = pool != NULL ? ar_pool_silence(pool) : 0.0;
         busy |= silence > 0.0;
-        silent |= silence > LOOK_EVERY;
+        silent |= silence > SILENT_AFTER;
     }
     router->look_at = busy ? ar_monotonic() + LOOK_EVERY : 0.0;
     if (silent) {
@@ -386,12 +388,12 @@ reroute(ar_router *router, ar_node *node)
         return;
     }
     Py_INCREF(pool);
-    if (!node->primary && ar_pool_silence(pool) > LOOK_EVERY) {
-        PyObject *reason = ar_error_format(self->state->ConnectionError,
-                                           "%U does not answer, and its slots are another node's.",
-                                           node->name);
+    if (!node->primary && ar_pool_silence(pool) > SILENT_AFTER) {
+        PyObject *reason =
+            ar_error_format(self->state->ConnectionError,
+                            "%U does not answer, and its slots are another node's.", node->name);
         if (reason != NULL) {
-            ar_pool_lose_silent(pool, LOOK_EVERY, reason);
+            ar_pool_lose_silent(pool, SILENT_AFTER, reason);
             Py_DECREF(reason);
         }
         PyErr_Clear();
