@@ -11,16 +11,16 @@ from redis.asyncio.connection import SSLConnection
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError, TimeoutError
 
-import aiecs_redis
 from aiecs_redis import settings
 from aiecs_redis._options import ConnectRetry
 from aiecs_redis.client import Redis, take_own_options
+from aiecs_redis.cluster import RedisCluster
 from aiecs_redis.sentinel import Sentinel
 
 __all__ = ["is_cluster", "open_redis", "test_connection"]
 
 _BaseRedisCluster = redis.asyncio.cluster.RedisCluster
-_BaseClusterNode = redis.asyncio.cluster.ClusterNode
+_ClusterNode = redis.asyncio.cluster.ClusterNode
 
 _FAILOVER = 15.0
 """Seconds that the first command may wait for a master, besides its own time."""
@@ -92,21 +92,17 @@ def _through_sentinels(arguments: dict[str, Any]) -> Any:
 
 
 def _of_cluster(arguments: dict[str, Any]) -> Any:
-    """The native client of a cluster, or redis-py's."""
-    cluster_class: Any = getattr(aiecs_redis, "RedisCluster", _BaseRedisCluster)
-    node_class: Any = getattr(aiecs_redis, "ClusterNode", _BaseClusterNode)
+    """The client of a cluster."""
     nodes = arguments.pop("cluster_nodes", None)
     arguments.pop("retry_on_timeout")  # a cluster's client has its own policy
     arguments.pop("db")
     if nodes is not None:
-        arguments["startup_nodes"] = [node_class(host, port) for host, port in nodes]
-    if cluster_class is _BaseRedisCluster:
-        arguments["max_connections"] = 2**31  # beyond it redis-py fails instead of waiting
-    known = settings.parameters(cluster_class)
+        arguments["startup_nodes"] = [_ClusterNode(host, port) for host, port in nodes]
+    known = {*settings.parameters(RedisCluster), *settings.OURS}
     unknown = [key for key, value in arguments.items() if key not in known and value is not None]
     if unknown:
         raise ValueError(f"{unknown[0]} is set, but the client of a cluster has no such setting")
-    return cluster_class(**{key: value for key, value in arguments.items() if key in known})
+    return RedisCluster(**{key: value for key, value in arguments.items() if key in known})
 
 
 async def _belongs_to_cluster(client: Any) -> bool:

@@ -271,7 +271,7 @@ _FROM_TEXT: dict[str, Callable[[Any], Any]] = {
     "cluster": _flag,
 }
 
-_OURS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
+OURS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
 SENTINEL_KEYS = (
     "sentinels",
     "sentinel_master",
@@ -353,7 +353,7 @@ def parameters(client_class: type) -> dict[str, inspect.Parameter]:
 
 _PARAMETERS = parameters(redis.asyncio.Redis)
 
-KEYS: frozenset[str] = frozenset({"url", *_OURS, *SENTINEL_KEYS, *_CLUSTER, *_PARAMETERS})
+KEYS: frozenset[str] = frozenset({"url", *OURS, *SENTINEL_KEYS, *_CLUSTER, *_PARAMETERS})
 """Every key a config dictionary may hold, with the installed redis-py."""
 
 VARIABLES: Mapping[str, str] = MappingProxyType(

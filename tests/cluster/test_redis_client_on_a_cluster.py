@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from aiecs_redis import RedisClient, settings
 from aiecs_redis._cluster_info import merged
+from aiecs_redis._native import Command
 
 
 @pytest_asyncio.fixture
@@ -115,6 +116,26 @@ async def test_by_environment(cluster, no_environment, caplog):
     await client.initialize()
     assert await client.get("a") == "1"
     await client.close()
+
+
+async def test_the_commands_are_the_cores(client):
+    for call in (client.get("a"), client.set("a", "1"), client.hgetall("h"), client.exists("a")):
+        assert isinstance(call, Command)
+        await call
+
+
+async def test_settings_of_ours(cluster, no_environment):
+    config = {"cluster_nodes": cluster.addresses, "operation_timeout": 3, "pool_timeout": 2}
+    client = RedisClient({**config, "max_pending_bytes": 1 << 20, "encoding_errors": "replace"})
+    await client.initialize()
+    assert await client.set("a", "1")
+    await client.close()
+    refused = RedisClient({**config, "circuit_breaker": 5})
+    with pytest.raises(ValueError, match="circuit_breaker"):
+        await refused.initialize()
+    refused = RedisClient({**config, "redis_connect_func": print})
+    with pytest.raises(ValueError, match="redis_connect_func"):
+        await refused.initialize()
 
 
 async def test_password_and_tls(start_cluster, no_environment, caplog):
