@@ -33,6 +33,7 @@ from aiecs_redis.client import Redis, take_own_options
 __all__ = ["Sentinel", "SentinelConnectionPool"]
 
 T = TypeVar("T")
+Self = TypeVar("Self", bound="Sentinel")
 
 _PATIENCE = 0.25
 """Seconds after which the next Sentinel is asked as well."""
@@ -306,6 +307,10 @@ class Sentinel(BaseSentinel):
 
         return await self._first_answer(ask) or []
 
+    async def discover_replicas(self, service_name: str) -> Sequence[tuple[str, int]]:
+        """As `discover_slaves()`, which is all that redis-py 7.0 has."""
+        return await self.discover_slaves(service_name)
+
     def _fit(self, replicas: Iterable[Any]) -> list[tuple[str, int]]:
         """Those that are well; those among them that hear from their master, if any do."""
         found = list(replicas)
@@ -372,7 +377,8 @@ class Sentinel(BaseSentinel):
 
     async def _learn(self, client: Any, service_name: str) -> None:
         """Remember the Sentinels that one of them knows."""
-        others = await client.sentinel_sentinels(service_name)
+        # By the command: redis-py 7.0's method hands its callback what that does not take.
+        others = await client.execute_command("SENTINEL SENTINELS", service_name)
         known = {_address(one) for one in self._everybody()}
         for other in others:
             address = str(other["ip"]), int(other["port"])
@@ -461,6 +467,14 @@ class Sentinel(BaseSentinel):
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    # redis-py 7 does not have these two.
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
 
 async def _coroutine(ask: Callable[[Any], Awaitable[T]], client: Any) -> T:

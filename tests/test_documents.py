@@ -24,10 +24,12 @@ import subprocess
 import sys
 import textwrap
 import tokenize
+import types
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import redis
 import yaml
 
 import aiecs_redis
@@ -212,10 +214,13 @@ def environment(server):
 
 
 @pytest.mark.parametrize("page", with_blocks("python"))
-async def test_python_runs(page, client, server, environment_of_extras, capsys):
+async def test_python_runs(page, client, server, environment_of_extras, capsys, monkeypatch):
     native = await client.get_client()
-    names = {"__name__": "document", "client": client, "redis": native, "aiecs_redis": aiecs_redis}
-    names.update(redis_client=client, _compare=comparison(page))
+    module = types.ModuleType("document")  # where dataclasses look for the types of their fields
+    monkeypatch.setitem(sys.modules, "document", module)
+    names = vars(module)
+    names.update(client=client, redis_client=client, redis=native, aiecs_redis=aiecs_redis)
+    names["_compare"] = comparison(page)
     stack = contextlib.ExitStack()
     try:
         places = places_of(page, server, stack)
@@ -398,7 +403,9 @@ def test_data_can_be_read(page):
 
 def test_every_setting_is_in_its_page():
     named = set(re.findall(r"`(REDIS_\w+)`", read("docs/settings.md")))
-    assert named == set(settings.VARIABLES)
+    assert named >= set(settings.VARIABLES)
+    if not redis.__version__.startswith("7."):  # which does not have all of them
+        assert named == set(settings.VARIABLES)
 
 
 # ------------------------------------------------------------------------ links

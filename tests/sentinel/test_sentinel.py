@@ -135,6 +135,15 @@ async def test_discovery(group, sentinel):
     assert await sentinel.discover_slaves("nobody") == []
 
 
+async def test_it_is_closed_at_the_end_of_its_block(group):
+    async with Sentinel(group.addresses) as sentinel:
+        assert isinstance(sentinel, Sentinel)
+        host, _ = await sentinel.discover_master(NAME)
+        assert host == "127.0.0.1"
+        pools = [client.connection_pool for client in sentinel.sentinels]
+    assert not any(pool._aiecs_link.transport.stats().get("connections") for pool in pools)
+
+
 async def test_a_name_that_no_sentinel_knows_fails_at_once(sentinel):
     client = sentinel.master_for("nobody")
     with pytest.raises(MasterNotFoundError, match="'nobody'"):
@@ -427,8 +436,10 @@ async def test_a_closed_client_and_a_closed_sentinel_may_be_used_again(group, se
 
 
 def test_several_loops_one_after_the_other(group):
-    sentinel = Sentinel(group.addresses)
-    client = sentinel.master_for(NAME)
+    async def make():  # redis-py's pools want a loop on Python 3.9
+        return Sentinel(group.addresses).master_for(NAME)
+
+    client = asyncio.run(make())
     for number in range(3):
 
         async def use():
