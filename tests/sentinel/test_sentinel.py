@@ -322,7 +322,9 @@ async def test_a_master_that_stays_read_only_is_told(start_group):
     await sentinel.aclose()
 
 
-async def test_an_explicit_retry_has_redis_pys_meaning(group, sentinel):
+async def test_an_explicit_retry_has_redis_pys_meaning(group):
+    limits = {"socket_timeout": 2, "socket_connect_timeout": 2}  # redis-py 7 has none
+    sentinel = Sentinel(group.addresses, decode_responses=True, sentinel_kwargs=limits, **limits)
     client = sentinel.master_for(NAME, retry=Retry(NoBackoff(), 0))
     await client.set("a", "1")
     group.master().pause()
@@ -332,6 +334,7 @@ async def test_an_explicit_retry_has_redis_pys_meaning(group, sentinel):
     with pytest.raises((ConnectionError, redis.exceptions.TimeoutError)):
         await asyncio.wait_for(client.get("a"), 20)
     await client.aclose()
+    await sentinel.aclose()
 
 
 async def test_subscriptions_and_watch_follow(group, master):
