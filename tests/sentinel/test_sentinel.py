@@ -61,6 +61,7 @@ async def synchronized(group):
 # ---------------------------------------------------------------- being a drop-in
 
 
+@pytest.mark.both_loops
 async def test_the_clients_are_ours_and_native(group, master, replica):
     assert isinstance(master, aiecs_redis.Redis)
     assert isinstance(master, redis.asyncio.Redis)
@@ -219,6 +220,7 @@ async def test_passwords_apart_and_tls(start_group):
 # ----------------------------------------------------------------------- failovers
 
 
+@pytest.mark.both_loops
 async def test_a_failover_is_followed_without_an_error(group, master):
     await master.set("a", "1")
     await asyncio.sleep(0.3)  # subscriptions
@@ -374,6 +376,7 @@ async def test_replicas_share_the_commands(group, replica):
         assert calls == ["cmdstat_get:calls=100"]
 
 
+@pytest.mark.both_loops
 async def test_a_replica_that_is_killed_is_left(group, replica):
     await replica.ping()
     await until(lambda: stats(replica)["connections"] == 2)
