@@ -19,8 +19,11 @@ __all__ = ["feed"]
 
 def feed(client: Redis[Any], collected: Any) -> None:
     """Have `collected` told of every native command of the client."""
-    settings = client.connection_pool.connection_kwargs
+    pool: Any = client.connection_pool
+    settings = pool.connection_kwargs
     where = {"server_address": settings.get("host"), "server_port": settings.get("port")}
+    if hasattr(pool, "locate"):  # of Sentinel: wherever that is
+        where["server_address"] = pool.service_name
     peer = {"network_peer_address": where["server_address"]}
     peer["network_peer_port"] = where["server_port"]
     db = str(settings.get("db") or 0)

@@ -170,7 +170,8 @@ def _error_attributes(record: CommandRecord) -> dict[str, Any]:
 
 
 def _server_attributes(client: Redis) -> dict[str, Any]:
-    settings = client.connection_pool.connection_kwargs
+    pool: Any = client.connection_pool
+    settings = pool.connection_kwargs
     found: dict[str, Any] = {
         "db.system.name": "redis",
         "db.namespace": str(settings.get("db") or 0),
@@ -178,6 +179,8 @@ def _server_attributes(client: Redis) -> dict[str, Any]:
     path = settings.get("path")
     if path:
         found["server.address"] = str(path)
+    elif hasattr(pool, "locate"):  # of Sentinel: wherever that is
+        found["server.address"] = str(pool.service_name)
     else:
         found["server.address"] = str(settings.get("host", "localhost"))
         found["server.port"] = int(settings.get("port", 6379))

@@ -104,6 +104,14 @@ async def test_everything_a_client_does(master):
     assert await master.eval("return 7", 0) == 7
 
 
+async def test_its_name_stands_for_the_address_in_telemetry(master):
+    from aiecs_redis.telemetry import _server_attributes
+
+    found = _server_attributes(master)
+    assert found["server.address"] == NAME
+    assert "server.port" not in found
+
+
 async def test_arguments_of_ours_are_taken(sentinel):
     client = sentinel.master_for(NAME, operation_timeout=3, circuit_breaker=None)
     assert client.connection_pool._aiecs_options == {"operation_timeout": 3}
