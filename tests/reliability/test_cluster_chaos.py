@@ -6,6 +6,7 @@ else's, and the service is back within a second of a promotion.
 
 import asyncio
 import itertools
+import random
 import time
 
 import pytest
@@ -52,8 +53,9 @@ def put_right(cluster):
         if node.paused:
             node.resume()
         node.start()
-        node.call("CLIENT", "UNPAUSE")
     cluster.wait_until_agreed()
+    for node in cluster.nodes:  # not before all know who is master
+        node.call("CLIENT", "UNPAUSE")
 
 
 def client_of(name, cluster, **options):
@@ -199,3 +201,28 @@ def test_a_node_comes_back_at_another_port(name, cluster, figure):
                 assert max(back) <= BACK, back
 
     run(main(), 120)
+
+
+@pytest.mark.long
+def test_all_of_it_in_turns(cluster, figure):
+    """Slots move, a master is replaced, a node comes back at another port; again and again."""
+    if CLASSES[OURS] is None:
+        pytest.skip("there is no native client of clusters")
+    rng = random.Random(1)
+
+    async def main():
+        async with client_of(OURS, cluster) as client:
+            names = names_over_all_slots(cluster, 120)
+            load = Load(client, names, 2 * TASKS)
+            await load.flowing()
+            for _ in range(12):
+                await in_thread(move_around, cluster, rng.sample(range(16384), 12))
+                master = await in_thread(cluster.owner, rng.randrange(16384))
+                await in_thread(rng.choice(WAYS), cluster, master)
+                await in_thread(put_right, cluster)
+                await in_thread(cluster.replicas()[0].move_to_port)
+                await in_thread(cluster.wait_until_agreed)
+            more = "12 rounds"
+            await settle(cluster, load, names, OURS, "cluster-all", figure, more)
+
+    run(main(), 600)

@@ -41,6 +41,7 @@ CASES = {
     "cluster-failovers": "Cluster: failovers, forced failovers, `kill -9` under load",
     "cluster-pause": "Cluster: masters stopped for a moment (SIGSTOP) under load",
     "cluster-ports": "Cluster: nodes back at other ports under load",
+    "cluster-all": "Cluster: slots moved, masters replaced, nodes at other ports in turns",
     "sentinel-failovers": "Sentinel: failovers, `kill -9`, SIGSTOP of the master under load",
 }
 
