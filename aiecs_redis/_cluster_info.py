@@ -69,12 +69,13 @@ def _together(key: str, one: Any, other: Any) -> Any:
         return {
             name: _sum_or_first(name, one.get(name), other.get(name)) for name in {**one, **other}
         }
-    numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
-    if numbers and key in _ADDED:
+    if not isinstance(one, (int, float)) or not isinstance(other, (int, float)):
+        return one
+    if key in _ADDED:
         return one + other
-    if numbers and key.startswith(_LARGEST):
+    if key.startswith(_LARGEST):
         return max(one, other)
-    if numbers and key.startswith(_SMALLEST):
+    if key.startswith(_SMALLEST):
         return min(one, other)
     return one
 

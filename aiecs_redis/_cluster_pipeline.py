@@ -50,6 +50,10 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     changes nothing.
     """
 
+    if TYPE_CHECKING:
+        cluster_client: RedisCluster
+        _event_dispatcher: Any
+
     def __init__(self, client: RedisCluster, transaction: bool | None = None) -> None:
         super().__init__(client, transaction)
         self._core = _Core()
@@ -91,7 +95,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 
     # ------------------------------------------------------------------ watching
 
-    async def watch(self, *names: Any) -> Any:
+    async def watch(self, *names: Any) -> Any:  # type: ignore[override]  # as redis-py's
         """WATCH: the transaction is executed only if these keys, all in one slot, do not change.
 
         Raises:
@@ -139,7 +143,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         node = self.nodes_manager.get_node_from_slot(self._slot)
         return self.cluster_client._topology.client(node.host, int(node.port))
 
-    async def unwatch(self) -> Any:
+    async def unwatch(self) -> Any:  # type: ignore[override]
         """Forget the keys that are watched."""
         if not self._transaction:
             raise RedisClusterException(
@@ -189,7 +193,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         self._core._forget()
         return self
 
-    async def reset(self) -> None:
+    async def reset(self) -> None:  # type: ignore[override]  # of the command RESET
         """Drop what is queued; a connection that watched is given back."""
         self._core._forget()
         inner, self._inner = self._inner, None
@@ -208,7 +212,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
             allow_redirections: False: MOVED, ASK and TRYAGAIN are errors like any other.
 
         Raises:
-            redis.exceptions.CrossSlotTransactionError: the keys of a transaction are in several slots.
+            redis.exceptions.CrossSlotTransactionError: keys of a transaction are in several slots.
             redis.exceptions.WatchError: a watched key has changed, or its slot has moved.
         """
         try:
@@ -298,11 +302,8 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 async def _one_node(client: RedisCluster, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """One command of a pipeline; as in redis-py's, it may not be for several nodes."""
     targets = options.get("target_nodes")
-    if (
-        targets
-        and not client._is_node_flag(targets)
-        and len(client._parse_target_nodes(targets)) > 1
-    ):
+    named = targets and not client._is_node_flag(targets)
+    if named and len(client._parse_target_nodes(targets)) > 1:
         raise RedisClusterException(f"Too many targets for command {args}")
     return await client.execute_command(*args, **options)
 
@@ -314,8 +315,13 @@ def _transaction_on(client: Any) -> Any:
     return pipeline
 
 
+def _shown(command: Iterable[object]) -> str:
+    text: str = truncate_text(" ".join(map(safe_str, command)))  # type: ignore[no-untyped-call]
+    return text
+
+
 def _annotate(exception: Exception, number: int, command: Iterable[object]) -> None:
-    text = truncate_text(" ".join(map(safe_str, command)))
+    text = _shown(command)
     message = f"Command # {number} ({text}) of pipeline caused error: {exception.args[0]}"
     exception.args = (message, *exception.args[1:])
 
@@ -323,8 +329,9 @@ def _annotate(exception: Exception, number: int, command: Iterable[object]) -> N
 def _raise_first(stack: Any, results: list[Any]) -> None:
     for position, (result, (args, _)) in enumerate(zip(results, stack), 1):
         if isinstance(result, Exception):
-            command = truncate_text(" ".join(map(safe_str, args)))
-            message = f"Command # {position} ({command}) of pipeline caused error: {result.args}"
+            message = (
+                f"Command # {position} ({_shown(args)}) of pipeline caused error: {result.args}"
+            )
             result.args = (message, *result.args[1:])
             raise result
 
@@ -334,7 +341,11 @@ def _forward_methods() -> None:
     for name in _native.HOT_METHODS:
         function = getattr(BaseClusterPipeline, name, None)
         plain = function is getattr(AsyncRedisClusterCommands, name, None)
-        if plain and name not in ("ping", "echo", "publish", "delete", "exists", "eval", "evalsha"):
+        if (
+            function is not None
+            and plain
+            and name not in ("ping", "echo", "publish", "delete", "exists", "eval", "evalsha")
+        ):
             setattr(ClusterPipeline, name, _native.Forward(function, name, "_core"))
 
 

@@ -24,6 +24,13 @@ def configure(
     ReadOnlyError: type[Exception],
     OutcomeUnknownError: type[Exception],
     RedisError: type[Exception],
+    MovedError: type[Exception],
+    AskError: type[Exception],
+    TryAgainError: type[Exception],
+    ClusterDownError: type[Exception],
+    SlotNotCoveredError: type[Exception],
+    ClusterError: type[Exception],
+    CrossSlotError: type[Exception],
     parse_error: Callable[[str], Exception],
     converters: dict[Callable[..., Any], int],
     python_client: type,
@@ -134,6 +141,7 @@ class Config:
         breaker_jitter: float = 0.0,
         locate: Callable[[list[tuple[str, int]]], Awaitable[Any]] | None = None,
         read_only_moves: bool = False,
+        readonly: bool = False,
     ) -> Self: ...
 
 NOT_READY: object
@@ -245,6 +253,47 @@ class Client(_HotCommands):
         /,
     ) -> None: ...
     def _native_metrics(self) -> dict[str, tuple[Any, ...]] | None: ...
+    def _native_cluster(self, cluster: Cluster, face: object, python_class: type, /) -> None: ...
+    def _native_face_changed(self) -> None: ...
+
+HOT_METHODS: tuple[str, ...]
+
+@final
+class Forward:
+    def __new__(cls, function: Callable[..., Any], name: str, attribute: str) -> Self: ...
+
+READ_PRIMARY: int
+READ_ROUND_ROBIN: int
+READ_ROUND_ROBIN_REPLICAS: int
+READ_RANDOM_REPLICA: int
+READ_NEAREST: int
+READ_ZONE: int
+
+@final
+class Cluster:
+    def __new__(
+        cls,
+        refresh: Callable[[], object],
+        locate: Callable[[str, int], tuple[str, Transport]],
+        encoding: str | None,
+        errors: str | None,
+        patience: float,
+        read_from: int,
+    ) -> Self: ...
+    def update(
+        self,
+        nodes: list[tuple[str, Transport, bool]],
+        shards: list[tuple[list[tuple[int, int]], list[int]]],
+        /,
+    ) -> None: ...
+    def failed(self, reason: BaseException, /) -> None: ...
+    def want_refresh(self) -> None: ...
+    def slot(self, key: Any, /) -> int: ...
+    def slots(self, arguments: tuple[Any, ...], /) -> list[int] | None: ...
+    def owner(self, slot: int, /) -> str | None: ...
+    def note_latency(self, name: str, seconds: float, /) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+    def reset(self) -> None: ...
 
 BATCH_PLAIN: int
 BATCH_TRANSACTION: int
@@ -266,3 +315,4 @@ class Pipeline(_HotCommands):
     def pipeline_execute_command(self, *args: Any, **options: Any) -> Self: ...
     def _queued(self) -> CommandQueue: ...
     def _forget(self) -> None: ...
+    def _native_face(self, face: object, python_class: type, /) -> None: ...

@@ -71,7 +71,7 @@ class Topology(NodesManager):
         refresh_interval: float | None,
         response_callbacks: Any,
     ) -> None:
-        arguments = {
+        arguments: dict[str, Any] = {
             "dynamic_startup_nodes": getattr(before, "_dynamic_startup_nodes", True),
             "address_remap": before.address_remap,
             "event_dispatcher": getattr(before, "_event_dispatcher", None),
@@ -235,15 +235,17 @@ class Topology(NodesManager):
                             return answer
                         if best is None or _covered(answer[0]) > _covered(best[0]):
                             best = answer
-                    elif isinstance(task.exception(), Exception):
-                        error = task.exception()  # type: ignore[assignment]
+                    else:
+                        failure = task.exception()
+                        error = failure if isinstance(failure, Exception) else error
         finally:
             for task in asking:
                 task.cancel()
         if best is not None:
             return best
         refusal = redis.exceptions.RedisClusterException(
-            f"Redis Cluster cannot be connected. Please provide at least one reachable node: {error}"
+            "Redis Cluster cannot be connected. Please provide at least one reachable node: "
+            f"{error}"
         )
         refusal.__context__ = error
         raise refusal from error
@@ -264,7 +266,7 @@ class Topology(NodesManager):
         return answer
 
     def _address(self, entry: list[Any], answering_host: str) -> tuple[str, int]:
-        host = str_if_bytes(entry[0])
+        host: str | None = str_if_bytes(entry[0])
         if host == "?":  # it has no name, where names are preferred: its address is beside it
             details = _pairs(entry[3]) if len(entry) > 3 else {}
             host = details.get("ip")
@@ -333,7 +335,7 @@ class Topology(NodesManager):
         )
 
     async def _tell_listeners(self) -> None:
-        """As redis-py does after each refresh: subscriptions to shard channels follow their slots."""
+        """As redis-py after each refresh: subscriptions to shard channels follow their slots."""
         dispatcher = getattr(self, "_event_dispatcher", None)
         event = _refreshed_event()
         if dispatcher is None or event is None:
@@ -372,7 +374,7 @@ class Topology(NodesManager):
             info = await self.client(node.host, int(node.port))._native_execute("INFO", "server")
         except redis.exceptions.RedisError:
             return  # asked again with the next topology
-        values = info if isinstance(info, dict) else parse_info(info)
+        values = info if isinstance(info, dict) else parse_info(info)  # type: ignore[no-untyped-call]
         self._zones[name] = values.get("availability_zone") or None
 
     async def _measure(self) -> None:
@@ -401,8 +403,9 @@ class Topology(NodesManager):
         timer = self._timers.get(loop)
         if timer is not None:
             timer.cancel()
+        reference: weakref.ref[Topology] = weakref.ref(self)
         self._timers[loop] = loop.call_later(
-            interval * random.uniform(0.75, 1.25), _on_timer, weakref.ref(self)
+            interval * random.uniform(0.75, 1.25), _on_timer, reference
         )
 
     # ------------------------------------------------------------------- ending
@@ -453,7 +456,7 @@ def _covered(cluster_slots: list[Any]) -> int:
     return len(covered)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _event_class() -> Callable[[], Any] | None:
     import redis.event
 

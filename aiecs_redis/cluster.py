@@ -43,7 +43,7 @@ _ASKED_AGAIN = (redis.exceptions.ClusterDownError, redis.exceptions.SlotNotCover
 
 
 class _Core(_native.Client):
-    """Has the native methods of a RedisCluster, whose class cannot have a C base beside redis-py's."""
+    """Has the native methods of a RedisCluster, whose class cannot have a C base of ours."""
 
     response_callbacks: Any
 
@@ -100,7 +100,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         zone: availability zone of this client, as the servers call it (Valkey 8).
         topology_refresh_interval: seconds between two looks at the topology while nothing asks for
             one, default 60; None: none. It varies by a quarter, so that clients do not ask at once.
-        max_pending_bytes, pool_timeout, operation_timeout: as of `aiecs_redis.Redis`, for each node.
+        max_pending_bytes, pool_timeout, operation_timeout: as of `aiecs_redis.Redis`, per node.
 
     Commands of all tasks share one connection to each node, in the order in which they were
     issued. MOVED and ASK are followed, 16 times at most. While a slot has no node that can take it
@@ -124,8 +124,8 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         own = take_own_options(kwargs)
         if "circuit_breaker" in own:
             raise ValueError(
-                "circuit_breaker= is for a single server: a cluster's commands wait for a failover, "
-                "and fail after socket_timeout"
+                "circuit_breaker= is for a single server: a cluster's commands wait for a "
+                "failover, and fail after socket_timeout"
             )
         way = _read_from(read_from, kwargs)
         if zone is not None and read_from != "zone":
@@ -155,15 +155,15 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
             response_callbacks=self.response_callbacks,
         )
         first = next(iter(topology.startup_nodes.values()))
-        self.__dict__["_topology"] = self.nodes_manager = topology
+        vars(self)["_topology"] = self.nodes_manager = topology
         core = _Core(self.response_callbacks, topology.transport(first.host, int(first.port)))
-        self.__dict__["_core"] = core
+        vars(self)["_core"] = core
         core._native_cluster(topology.cluster, self, BaseRedisCluster)
 
     # redis-py asks for this before each command of its own, and sets it to have the topology learnt
     # anew; the core may have learnt it meanwhile.
     @property
-    def _initialize(self) -> bool:  # type: ignore[override]
+    def _initialize(self) -> bool:
         topology = self.__dict__.get("_topology")
         return topology is None or topology.needed
 
@@ -210,7 +210,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         return self
 
     async def _execute_command(self, target_node: Any, *args: Any, **kwargs: Any) -> Any:
-        """A command for a node that is named, or that redis-py has chosen: on its native connection.
+        """A command for a node that is named, or that redis-py has chosen.
 
         A redirection is followed by the core.
         """
@@ -230,7 +230,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
             self._initialize = True
             raise
         except _ASKED_AGAIN as error:
-            error.connection = target_node
+            error.connection = target_node  # type: ignore[union-attr]
             self._initialize = True
             raise
 
@@ -245,13 +245,15 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
             raise redis.exceptions.RedisClusterException("shard_hint is deprecated in cluster mode")
         return ClusterPipeline(self, transaction)
 
-    @functools.wraps(BaseRedisCluster.xread)
-    def xread(self, *args: Any, **kwargs: Any) -> Any:
-        return BaseRedisCluster.xread(CoroutineExecutor(self), *args, **kwargs)
+    if not TYPE_CHECKING:
 
-    @functools.wraps(BaseRedisCluster.xreadgroup)
-    def xreadgroup(self, *args: Any, **kwargs: Any) -> Any:
-        return BaseRedisCluster.xreadgroup(CoroutineExecutor(self), *args, **kwargs)
+        @functools.wraps(BaseRedisCluster.xread)
+        def xread(self, *args: Any, **kwargs: Any) -> Any:
+            return BaseRedisCluster.xread(CoroutineExecutor(self), *args, **kwargs)
+
+        @functools.wraps(BaseRedisCluster.xreadgroup)
+        def xreadgroup(self, *args: Any, **kwargs: Any) -> Any:
+            return BaseRedisCluster.xreadgroup(CoroutineExecutor(self), *args, **kwargs)
 
     def touch(self, *keys: Any) -> Any:
         """TOUCH: how many of the keys, in whatever slots, exist."""

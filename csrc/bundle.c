@@ -123,7 +123,8 @@ add_to_bundle(bundle *self, ArCommand *whole, Py_ssize_t number)
 static int
 send_bundle(ArCluster *self, ArCommand *whole, bundle *bundled)
 {
-    ArCommand *part = ar_scatter_part(whole, whole->argv[0], NULL, 0, bundled->positions, bundled->count);
+    ArCommand *part =
+        ar_scatter_part(whole, whole->argv[0], NULL, 0, bundled->positions, bundled->count);
     if (part == NULL) {
         return -1;
     }

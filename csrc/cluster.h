@@ -44,7 +44,7 @@ typedef enum {
 typedef struct {
     ArCommand *command; /* owned */
     PyObject *reason;   /* what it fails with when its time is over, or NULL */
-    double at;          /* monotonic seconds of the next attempt; 0.0: with the next topology only */
+    double at; /* monotonic seconds of the next attempt; 0.0: with the next topology only */
 } ar_lobby_entry;
 
 /* What one loop needs of a cluster. */
@@ -58,19 +58,19 @@ typedef struct ar_router {
     double timer_at;   /* monotonic seconds that the timer stands for, 0: it does not run */
     double refresh_at; /* a new topology is wanted then, 0: it is not */
     double earliest;   /* not before that */
-    double look_at;    /* for nodes that leave commands without an answer, 0: nothing was sent since */
-    int refreshing;    /* Python is asking for the topology */
-    int working;       /* within the timer's callback */
+    double look_at; /* for nodes that leave commands without an answer, 0: nothing was sent since */
+    int refreshing; /* Python is asking for the topology */
+    int working;    /* within the timer's callback */
 } ar_router;
 
 typedef struct ArCluster {
     PyObject_HEAD
     ar_state *state;
-    PyObject *refresh;      /* callable(): has the topology asked for, then calls update() or failed() */
-    PyObject *locate;       /* callable(host, port) -> (name, Transport): a node not heard of before */
-    PyObject *codec_owner;  /* what the codec borrows from */
+    PyObject *refresh; /* callable(): has the topology asked for, then calls update() or failed() */
+    PyObject *locate;  /* callable(host, port) -> (name, Transport): a node not heard of before */
+    PyObject *codec_owner; /* what the codec borrows from */
     ar_text_codec codec;
-    double patience;        /* seconds a command waits for a node that can take it, 0: not at all */
+    double patience; /* seconds a command waits for a node that can take it, 0: not at all */
     ar_read_from read_from;
     ar_node **nodes;
     int node_count, node_capacity;

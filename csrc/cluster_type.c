@@ -8,16 +8,16 @@
 static PyObject *
 cluster_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"refresh", "locate", "encoding", "errors", "patience", "read_from",
-                               NULL};
+    static char *keywords[] = {"refresh",  "locate",    "encoding", "errors",
+                               "patience", "read_from", NULL};
     ar_state *state = PyType_GetModuleState(type);
     PyObject *refresh, *locate;
     const char *encoding, *errors;
     double patience;
     int read_from;
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "OOzzdi:Cluster", keywords,
-                                                      &refresh, &locate, &encoding, &errors,
-                                                      &patience, &read_from)) {
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "OOzzdi:Cluster", keywords, &refresh, &locate,
+                                     &encoding, &errors, &patience, &read_from)) {
         return NULL;
     }
     if (read_from < AR_READ_PRIMARY || read_from > AR_READ_ZONE) {
@@ -108,11 +108,12 @@ cluster_dealloc(ArCluster *self)
 
 /* ---- the topology ---- */
 
-PyDoc_STRVAR(update_doc,
-             "update($self, nodes, shards, /)\n--\n\n"
-             "The topology has come. `nodes`: list of (name, Transport, preferred); `shards`: list\n"
-             "of ([(first slot, last slot), ...], [index of the primary, of replicas...]).\n"
-             "Commands that waited for it are sent.");
+PyDoc_STRVAR(
+    update_doc,
+    "update($self, nodes, shards, /)\n--\n\n"
+    "The topology has come. `nodes`: list of (name, Transport, preferred); `shards`: list\n"
+    "of ([(first slot, last slot), ...], [index of the primary, of replicas...]).\n"
+    "Commands that waited for it are sent.");
 
 static int
 take_nodes(ArCluster *self, PyObject *list, ar_node **found)
@@ -278,9 +279,10 @@ cluster_slot(ArCluster *self, PyObject *key)
     return slot < 0 ? NULL : PyLong_FromLong(slot);
 }
 
-PyDoc_STRVAR(slots_doc, "slots($self, arguments, /)\n--\n\n"
-                        "The hash slots of the keys of a command (a tuple of its name and arguments),\n"
-                        "one for each key; None when it has none, or is not known.");
+PyDoc_STRVAR(slots_doc,
+             "slots($self, arguments, /)\n--\n\n"
+             "The hash slots of the keys of a command (a tuple of its name and arguments),\n"
+             "one for each key; None when it has none, or is not known.");
 
 static PyObject *
 cluster_slots(ArCluster *self, PyObject *arguments)
@@ -342,9 +344,10 @@ cluster_note_latency(ArCluster *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
-                        "Figures: moved, asked, again (TRYAGAIN), down (CLUSTERDOWN and nodes that\n"
-                        "refuse for now), refreshes, waiting, protocol, ready.");
+PyDoc_STRVAR(stats_doc,
+             "stats($self, /)\n--\n\n"
+             "Figures: moved, asked, again (TRYAGAIN), down (CLUSTERDOWN and nodes that\n"
+             "refuse for now), refreshes, waiting, protocol, ready.");
 
 static PyObject *
 cluster_stats(ArCluster *self, PyObject *Py_UNUSED(ignored))
@@ -359,9 +362,10 @@ cluster_stats(ArCluster *self, PyObject *Py_UNUSED(ignored))
                          self->shard_count > 0 ? Py_True : Py_False);
 }
 
-PyDoc_STRVAR(reset_doc, "reset($self, /)\n--\n\n"
-                        "Forget the topology: the next command has it asked for. Commands that wait\n"
-                        "for a node fail with ConnectionError.");
+PyDoc_STRVAR(reset_doc,
+             "reset($self, /)\n--\n\n"
+             "Forget the topology: the next command has it asked for. Commands that wait\n"
+             "for a node fail with ConnectionError.");
 
 static PyObject *
 cluster_reset(ArCluster *self, PyObject *Py_UNUSED(ignored))

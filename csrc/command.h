@@ -37,7 +37,7 @@ enum {
     AR_LEND = 1 << 4,         /* sends nothing: is after a connection of its own */
     AR_TAKES = 1 << 5,        /* what the reply brings is gone from the server */
     AR_SECRET = 1 << 6, /* there is a password in it: its bytes are wiped once they are sent */
-    AR_READ = 1 << 7,         /* changes nothing: a replica may answer it */
+    AR_READ = 1 << 7,   /* changes nothing: a replica may answer it */
 };
 
 /* What becomes of the commands of a pipeline and of their replies. */
@@ -85,9 +85,10 @@ typedef struct ArCommand {
     PyObject *callback, *callback_context;
     PyObject *more_callbacks; /* list of (callback, context), or NULL */
     PyObject *on_error, *error_key;
-    PyObject *options; /* keyword arguments for the response callback, or NULL (scatter.c: positions) */
-    PyObject *inner;   /* the future a coroutine-style driver waits on, or NULL */
-    PyObject **argv;   /* owned arguments; argv[0] is the command's name */
+    PyObject
+        *options; /* keyword arguments for the response callback, or NULL (scatter.c: positions) */
+    PyObject *inner; /* the future a coroutine-style driver waits on, or NULL */
+    PyObject **argv; /* owned arguments; argv[0] is the command's name */
     Py_ssize_t argc;
     union {
         PyObject *inline_argv[AR_INLINE_ARGUMENTS];

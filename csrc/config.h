@@ -39,7 +39,7 @@ typedef struct {
                        * connection, or None: `endpoint` it is. An exception instance instead of an
                        * address: asking again would not help */
     int read_only_moves; /* a server that refuses to write is not the one that is wanted any more */
-    int readonly;                 /* a cluster's replicas are asked, too: READONLY */
+    int readonly;        /* a cluster's replicas are asked, too: READONLY */
 } ArConfig;
 
 int ar_config_setup(PyObject *module, ar_state *state);

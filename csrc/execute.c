@@ -129,10 +129,9 @@ without_keys(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t r
              PyObject *options)
 {
     PyObject *subject = ar_target_subject(&self->target);
-    PyObject *method =
-        subject != NULL
-            ? PyObject_GetAttr(self->target.python_class, self->target.state->str_execute_command)
-            : NULL;
+    PyObject *method = subject != NULL ? PyObject_GetAttr(self->target.python_class,
+                                                          self->target.state->str_execute_command)
+                                       : NULL;
     PyObject *arguments = method != NULL ? PyTuple_New(rest_count + 2) : NULL;
     PyObject *result = NULL;
     if (arguments != NULL) {

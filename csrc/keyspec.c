@@ -350,7 +350,8 @@ contained(const char *word, const char *joined, PyObject *const *rest, Py_ssize_
         return 0;
     }
     if (strcmp(word, "MEMORY") == 0) { /* the others, STATS say, are about the server */
-        int usage = joined != NULL ? Py_TOUPPER((unsigned char)*joined) == 'U' : is_word(rest[0], "USAGE");
+        int usage =
+            joined != NULL ? Py_TOUPPER((unsigned char)*joined) == 'U' : is_word(rest[0], "USAGE");
         if (!usage) {
             return 0;
         }

@@ -235,14 +235,14 @@ module_exec(PyObject *module)
 {
     ar_state *state = state_of(module);
     if (import_names(state) < 0 || intern_strings(state) < 0 || add_versions(module) < 0 ||
-        ar_hot_setup(state) < 0 || ar_hot_add_names(module) < 0 || ar_queue_setup(module, state) < 0 ||
-        ar_reader_setup(module, state) < 0 || ar_core_setup(module, state) < 0 ||
-        ar_scope_setup(module, state) < 0 || ar_coroutine_setup(module, state) < 0 ||
-        ar_future_setup(module, state) < 0 || ar_config_setup(module, state) < 0 ||
-        ar_pool_setup(module, state) < 0 || ar_link_setup(module, state) < 0 ||
-        ar_transport_setup(module, state) < 0 || ar_cluster_setup(module, state) < 0 ||
-        ar_forward_setup(module, state) < 0 || ar_client_type_setup(module, state) < 0 ||
-        ar_pipeline_setup(module, state) < 0) {
+        ar_hot_setup(state) < 0 || ar_hot_add_names(module) < 0 ||
+        ar_queue_setup(module, state) < 0 || ar_reader_setup(module, state) < 0 ||
+        ar_core_setup(module, state) < 0 || ar_scope_setup(module, state) < 0 ||
+        ar_coroutine_setup(module, state) < 0 || ar_future_setup(module, state) < 0 ||
+        ar_config_setup(module, state) < 0 || ar_pool_setup(module, state) < 0 ||
+        ar_link_setup(module, state) < 0 || ar_transport_setup(module, state) < 0 ||
+        ar_cluster_setup(module, state) < 0 || ar_forward_setup(module, state) < 0 ||
+        ar_client_type_setup(module, state) < 0 || ar_pipeline_setup(module, state) < 0) {
         return -1;
     }
     return 0;

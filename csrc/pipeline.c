@@ -210,7 +210,8 @@ pipeline_native_face(ArPipeline *self, PyObject *args)
 
 static PyMethodDef pipeline_methods[] = {
     {"_native_face", (PyCFunction)pipeline_native_face, METH_VARARGS,
-     "_native_face($self, face, python_class, /)\n--\n\nThe methods are those of `face` (not held),\n"
+     "_native_face($self, face, python_class, /)\n--\n\nThe methods are those of `face` (not "
+     "held),\n"
      "which they return, and fall back to those of `python_class`."},
     {"pipeline_execute_command", (PyCFunction)(void (*)(void))pipeline_execute_command,
      METH_FASTCALL | METH_KEYWORDS,

@@ -81,8 +81,8 @@ void ar_pool_discard(ArPool *pool);
 void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
 /* Appends to `taken`, oldest first, the commands that wait for a connection and that `wanted` approves of; the
  * references go with them. -1 without memory: some may stay. */
-int ar_pool_take_waiting(ArPool *pool, ar_ring *taken, int (*wanted)(void *data, ArCommand *command),
-                         void *data);
+int ar_pool_take_waiting(ArPool *pool, ar_ring *taken,
+                         int (*wanted)(void *data, ArCommand *command), void *data);
 /* Gives up express connections on which commands have waited for so many seconds; `reason` is borrowed. */
 void ar_pool_lose_silent(ArPool *pool, double seconds, PyObject *reason);
 /* Seconds for which an express connection has left a command without an answer, 0.0: none has. */

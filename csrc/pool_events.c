@@ -119,7 +119,8 @@ take_from(ar_ring *ring, ar_ring *taken, int (*wanted)(void *data, ArCommand *co
             return -1;
         }
         ArCommand *command = ar_ring_pop(ring);
-        ar_ring_push(!ar_command_finished(command) && wanted(data, command) ? taken : ring, command);
+        ar_ring_push(!ar_command_finished(command) && wanted(data, command) ? taken : ring,
+                     command);
     }
     return 0;
 }

@@ -157,10 +157,10 @@ static const ar_command_ops part_ops = {
 
 ArCommand *
 ar_scatter_part(ArCommand *whole, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
-         const Py_ssize_t *positions, Py_ssize_t count)
+                const Py_ssize_t *positions, Py_ssize_t count)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)positions,
-                                                count * (Py_ssize_t)sizeof(Py_ssize_t));
+    PyObject *bytes =
+        PyBytes_FromStringAndSize((const char *)positions, count * (Py_ssize_t)sizeof(Py_ssize_t));
     ArCommand *part = bytes != NULL ? ar_command_new(whole->state, &part_ops, (PyObject *)whole,
                                                      name, rest, rest_count)
                                     : NULL;
@@ -246,7 +246,7 @@ send_keys(ArCluster *self, ArCommand *whole, const slotted *items, Py_ssize_t co
         ArCommand *part = NULL;
         if (ar_ring_reserve(&parts) == 0) {
             part = ar_scatter_part(whole, whole->argv[0], rest, (end - begin) * step, positions,
-                            end - begin);
+                                   end - begin);
         } else {
             PyErr_NoMemory();
         }
@@ -297,8 +297,7 @@ ar_scatter_keys(ArCluster *self, ArCommand *command, const ar_keys *keys)
     }
     Py_ssize_t count = (keys->last - keys->first) / keys->step + 1;
     command->replies = ar_scatter_places(count);
-    slotted *items =
-        command->replies != NULL ? sort_by_slot(self, command, keys, count) : NULL;
+    slotted *items = command->replies != NULL ? sort_by_slot(self, command, keys, count) : NULL;
     int result = items != NULL ? send_keys(self, command, items, count, keys->step) : -1;
     PyMem_Free(items);
     return result;

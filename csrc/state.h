@@ -15,7 +15,7 @@
     X(PyTypeObject, LinkType)                                                                      \
     X(PyTypeObject, TransportType)                                                                 \
     X(PyTypeObject, ClusterType)                                                                   \
-    X(PyTypeObject, ForwardType)                                                                 \
+    X(PyTypeObject, ForwardType)                                                                   \
     X(PyTypeObject, ClientType)                                                                    \
     X(PyTypeObject, PipelineType)                                                                  \
     X(PyTypeObject, TimeoutType)                                                                   \

@@ -17,10 +17,10 @@ typedef struct ArTarget {
     PyObject *python_class;     /* redis-py's own class: what the native methods fall back to */
     PyObject *native_method;    /* execute_command as the class shows it when nobody replaced it */
     unsigned int class_version; /* of the class when it was last looked at */
-    PyObject *face;             /* weak reference to what Python calls by these methods, or NULL: self */
-    PyObject *face_class;       /* its class */
-    int overridden;             /* execute_command is not ours in this class or instance */
-    int diverted;               /* commands are to take redis-py's own way for now */
+    PyObject *face;       /* weak reference to what Python calls by these methods, or NULL: self */
+    PyObject *face_class; /* its class */
+    int overridden;       /* execute_command is not ours in this class or instance */
+    int diverted;         /* commands are to take redis-py's own way for now */
 } ArTarget;
 
 /* Whether the class, or the instance's own attributes, replace execute_command. */
