@@ -58,6 +58,8 @@ _NOT_FOR_POOLS = (
 class Topology(NodesManager):
     """redis-py's NodesManager, which also owns the native connections to the nodes."""
 
+    default_node: ClusterNode
+
     def __init__(
         self,
         before: NodesManager,
@@ -83,7 +85,7 @@ class Topology(NodesManager):
             {**before.connection_kwargs, "connection_class": connection_class},
             **{name: value for name, value in arguments.items() if name in known},
         )
-        self.needed = True
+        self.needed: bool = True
         self._seeds = tuple((node.host, int(node.port)) for node in self.startup_nodes.values())
         self._own = own
         self._zone = zone
@@ -101,8 +103,8 @@ class Topology(NodesManager):
         kwargs = self.connection_kwargs
         encoding, errors = kwargs.get("encoding", "utf-8"), kwargs.get("encoding_errors", "strict")
         utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-        self.read_from = read_from
-        self.cluster = _native.Cluster(
+        self.read_from: int = read_from
+        self.cluster: _native.Cluster = _native.Cluster(
             self._refresh,
             self._locate,
             None if utf8 else encoding,

@@ -114,6 +114,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
     """
 
     if TYPE_CHECKING:
+        nodes_manager: Topology
         _topology: Topology
         _core: _Core
 

@@ -57,6 +57,8 @@ class SentinelConnectionPool(BaseSentinelConnectionPool):
         owns_sentinel: whether closing its connections closes those to the Sentinels.
     """
 
+    master_address: tuple[str, int] | None
+
     owns_sentinel = False
 
     def __init__(self, service_name: str, sentinel_manager: BaseSentinel, **kwargs: Any) -> None:

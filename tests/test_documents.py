@@ -161,7 +161,12 @@ def places_of(page, server, stack):
     """The addresses that a page uses, as patterns, and the servers of ours that stand there."""
     places = [(r"localhost:6379(/0)?\b", "{host}:{port}/{db}".format(**server.kwargs))]
     code = "".join(block.text for block in blocks(page, "python"))
-    if "10.0.0.1" in code:
+    if "10.0.0.1" in code and "RedisCluster" in code:
+        cluster = stack.enter_context(ClusterServers(masters=3))
+        for number, node in enumerate(cluster.nodes, 1):
+            places.append((rf'10\.0\.0\.{number}", 6379', f'{node.host}", {node.port}'))
+            places.append((rf'host="10\.0\.0\.{number}"', f'host="{node.host}", port={node.port}'))
+    elif "10.0.0.1" in code:
         passwords = {"requirepass": "redissecret", "sentinel_password": "sentinelsecret"}
         group = stack.enter_context(SentinelServers(replicas=1, **passwords))
         for number, (host, port) in enumerate(group.addresses, 1):

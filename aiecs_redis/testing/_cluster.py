@@ -63,6 +63,8 @@ class ClusterNode(Member):
     `move_to_port()`.
     """
 
+    port: int
+
     def __init__(self, *, node_timeout: float, hostname: str | None, **options: Any) -> None:
         super().__init__(**options)
         self.node_timeout = node_timeout
@@ -140,7 +142,7 @@ class SlotMove:
         self.cluster = cluster
         self.slot = slot
         self.target = target
-        self.source = cluster.owner(slot)
+        self.source: ClusterNode = cluster.owner(slot)
         if self.source is target:
             raise ValueError(f"slot {slot} is on {target!r} already")
 

@@ -273,7 +273,7 @@ class RedisServer(Server):
         self.port = port
         self.folder: Path | None = None
         self.certificates: Certificates | None = certificates if tls else None
-        self.paused = False
+        self.paused: bool = False
         self._any_port = port is None
         self._executable = executable
         self._keeps_certificates = self.certificates is not None

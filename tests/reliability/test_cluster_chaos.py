@@ -191,9 +191,9 @@ def test_a_node_comes_back_at_another_port(name, cluster, figure):
                 replica = (await in_thread(cluster.replicas, master))[0]
                 await in_thread(replica.move_to_port)
                 await in_thread(cluster.wait_until_agreed)
+                key = next(key for key in names if cluster.owner_of(key) is master)
                 new = await in_thread(cluster.failover, master)
                 assert new is replica
-                key = next(key for key in names if cluster.owner_of(key) is new)
                 back.append(await load.served({f"{key}:n"}, time.monotonic()))
             more = f"2 nodes at other ports, service back after {max(back):.2f} s at most"
             await settle(cluster, load, names, name, "cluster-ports", figure, more)
