@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiecs_redis._cluster_info import cluster_info
+from aiecs_redis._nodes import is_cluster
+
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
 
@@ -45,8 +48,13 @@ class ServerInfo:
 
     @property
     def memory_ratio(self) -> float | None:
-        """Memory in use as a part of maxmemory; None without a limit."""
-        return self.number("used_memory") / self.memory_limit if self.memory_limit else None
+        """Memory in use as a part of maxmemory, of the fullest master; None without a limit."""
+        ratios = [
+            float(info["used_memory"]) / float(info["maxmemory"])
+            for info in self._nodes()
+            if info.get("maxmemory")
+        ]
+        return max(ratios) if ratios else None
 
     @property
     def keys(self) -> dict[str, int]:
@@ -59,7 +67,14 @@ class ServerInfo:
 
     @property
     def lag(self) -> float | None:
-        return replication_lag(self.info)
+        """Seconds the slowest replica is behind, of any master; None without replication."""
+        lags = [lag for info in self._nodes() if (lag := replication_lag(info)) is not None]
+        return max(lags) if lags else None
+
+    def _nodes(self) -> list[Info]:
+        """INFO of each master of a cluster, else of the one server."""
+        nodes: Mapping[str, Info] = self.info.get("nodes") or {"": self.info}
+        return list(nodes.values())
 
 
 def replication_lag(info: Info) -> float | None:
@@ -78,16 +93,17 @@ def replication_lag(info: Info) -> float | None:
 
 
 async def read_info(client: Redis, section: str = "default") -> ServerInfo:
-    """Ask the server.
+    """Ask the server, or all masters of a cluster: one that is away is an error.
 
     Raises:
         redis.exceptions.RedisError: it does not answer, or refuses.
     """
     anything: Any = client
+    masters = {"target_nodes": type(anything).PRIMARIES} if is_cluster(anything) else {}
     began = time.perf_counter()
-    await anything.ping()
+    await anything.ping(**masters)
     latency = time.perf_counter() - began
-    info = await anything.info(section)
+    info = await (cluster_info(anything, section) if masters else anything.info(section))
     return ServerInfo(time.monotonic(), latency, info)
 
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from aiecs_redis._server_info import read_info
 from aiecs_redis.alert_rules import Rule, Sample, default_rules
-from aiecs_redis.metrics import native_client
+from aiecs_redis.metrics import current_client
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
@@ -168,7 +168,7 @@ class Alerts:
     async def sample(self) -> Sample:
         """Ask the server once. One that is away is a sample too, without figures."""
         try:
-            client = await native_client(self._client)
+            client = await current_client(self._client)
             info = await asyncio.wait_for(read_info(client), self._timeout)
         except asyncio.TimeoutError:
             return Sample(time.monotonic(), None, f"no answer in {self._timeout:g} s")

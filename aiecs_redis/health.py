@@ -21,7 +21,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiecs_redis.metrics import ClientMetrics, native_client
+from aiecs_redis._nodes import is_cluster
+from aiecs_redis.metrics import ClientMetrics, current_client
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
@@ -79,26 +80,28 @@ class HealthCheck:
         return Report(True, {"status": "alive", "uptime": round(time.monotonic() - self._began, 3)})
 
     async def readiness(self) -> Report:
-        """Whether the server answers PING in time. Never raises an Exception."""
+        """Whether the server, or every master of a cluster, answers PING in time. Never raises."""
         began = time.monotonic()
         try:
-            client = await native_client(self._client)
-            await asyncio.wait_for(client.ping(), self._timeout)
+            client = await current_client(self._client)
+            masters = {"target_nodes": type(client).PRIMARIES} if is_cluster(client) else {}
+            await asyncio.wait_for(client.ping(**masters), self._timeout)
         except asyncio.TimeoutError:
             return Report(False, {"status": "not ready", "error": f"no PONG in {self._timeout} s"})
         except Exception as exc:
             return Report(False, {"status": "not ready", "error": f"{type(exc).__name__}: {exc}"})
-        pool = ClientMetrics.of(client).pool()
-        return Report(
-            True,
-            {
-                "status": "ready",
-                "latency_ms": round((time.monotonic() - began) * 1000, 3),
-                "connections": pool.connections,
-                "inflight": pool.inflight,
-                "waiting": pool.waiting,
-            },
-        )
+        details: dict[str, Any] = {
+            "status": "ready",
+            "latency_ms": round((time.monotonic() - began) * 1000, 3),
+        }
+        if masters:
+            details["masters"] = len(client.get_primaries())
+        else:
+            pool = ClientMetrics.of(client).pool()
+            details.update(
+                connections=pool.connections, inflight=pool.inflight, waiting=pool.waiting
+            )
+        return Report(True, details)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from aiecs_redis._nodes import is_cluster
+
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
 
-__all__ = ["ClientMetrics", "CommandMetrics", "CommandRecord", "PoolMetrics", "native_client"]
+__all__ = [
+    "ClientMetrics",
+    "CommandMetrics",
+    "CommandRecord",
+    "PoolMetrics",
+    "current_client",
+    "native_client",
+]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -174,6 +183,18 @@ def _record(raw: tuple[Any, ...]) -> CommandRecord:
         shown = shown if len(shown) <= 128 else shown[:127] + "…"
     wall = time.time() - (time.monotonic() - ended)
     return CommandRecord(name, shown, commands, seconds, wall, outcome, error)
+
+
+async def current_client(client: Any) -> Any:
+    """Return what is under a `RedisClient`, a `Redis` or a `RedisCluster`, or what was given.
+
+    Raises:
+        RuntimeError: the RedisClient is not initialized.
+        TypeError: it is no client of ours, and none of a cluster.
+    """
+    if hasattr(client, "get_client"):
+        client = await client.get_client()
+    return client if is_cluster(client) else await native_client(client)
 
 
 async def native_client(client: Any) -> Redis:

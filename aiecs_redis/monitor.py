@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiecs_redis._cluster_info import cluster_info
+from aiecs_redis._nodes import is_cluster
 from aiecs_redis.metrics import (
     ClientMetrics,
     CommandMetrics,
     CommandRecord,
     PoolMetrics,
+    current_client,
     native_client,
 )
 
@@ -110,8 +113,11 @@ class RedisMonitor:
         Raises:
             redis.exceptions.RedisError: the server cannot be asked.
         """
-        client: Any = await native_client(self.redis_client)
-        info = await client.info("stats")
+        client: Any = await current_client(self.redis_client)
+        if is_cluster(client):
+            info: Any = await cluster_info(client, "stats")
+        else:
+            info = await client.info("stats")
         hits, misses = info["keyspace_hits"], info["keyspace_misses"]
         return hits / (hits + misses) if hits + misses else None
 

@@ -24,9 +24,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from aiecs_redis._extras import need
+from aiecs_redis._nodes import is_cluster
 from aiecs_redis._server_info import ServerInfo, read_info
 from aiecs_redis.health import HealthServer
-from aiecs_redis.metrics import ClientMetrics, CommandMetrics, native_client
+from aiecs_redis.metrics import ClientMetrics, CommandMetrics, current_client
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
@@ -138,7 +139,8 @@ class PrometheusExporter:
         self._server = server
         self._interval = interval
         self.registry: Any = CollectorRegistry() if registry is None else registry
-        self._metrics: ClientMetrics | None = None
+        self._started = False
+        self._metrics: ClientMetrics | None = None  # of a cluster's client there are none
         self._info: ServerInfo | None = None
         self._up: bool | None = None
         self._task: asyncio.Task[None] | None = None
@@ -177,13 +179,16 @@ class PrometheusExporter:
             RuntimeError: it is started already, or the RedisClient is not initialized.
             OSError: the port is in use.
         """
-        if self._metrics is not None:
+        if self._started:
             raise RuntimeError("the exporter is started already")
-        metrics = ClientMetrics.of(await native_client(self._source))
+        client = await current_client(self._source)
+        metrics = None if is_cluster(client) else ClientMetrics.of(client)
         if port is not None:
             server = HealthServer(self._source, host, port, metrics=self.render)
             self._http = await server.start()
-        metrics.start()
+        self._started = True
+        if metrics is not None:
+            metrics.start()
         self._metrics = metrics
         if self._server:
             await self.refresh()
@@ -193,10 +198,12 @@ class PrometheusExporter:
     async def stop(self) -> None:
         """Undo `start()`. Twice does no harm."""
         metrics, self._metrics = self._metrics, None
-        if metrics is None:
+        if not self._started:
             return
+        self._started = False
         _leave(self.registry, self)
-        metrics.stop()
+        if metrics is not None:
+            metrics.stop()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -218,9 +225,11 @@ class PrometheusExporter:
             await asyncio.sleep(self._interval)
             await self.refresh()
 
-    async def _follow(self) -> Redis:
+    async def _follow(self) -> Any:
         """The client at this moment: a RedisClient that was closed and opened has another one."""
-        client = await native_client(self._source)
+        client = await current_client(self._source)
+        if is_cluster(client):
+            return client
         metrics = ClientMetrics.of(client)
         if self._metrics is not None and metrics is not self._metrics:
             self._metrics.stop()

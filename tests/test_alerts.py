@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import shutil
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -15,6 +17,7 @@ from aiecs_redis._options import ConnectRetry
 from aiecs_redis._server_info import ServerInfo, replication_lag
 from aiecs_redis.alert_rules import Sample, default_rules, prometheus_rules
 from aiecs_redis.alerts import Alerts, Webhook, log_alerts
+from aiecs_redis.testing import FaultProxy
 
 
 @pytest.fixture
@@ -105,6 +108,20 @@ async def test_rejected_connections(start_server, connect):
     for other in others:
         other.close()
     assert names(await alerts.check()) == [("rejected_connections", False)]
+
+
+async def test_latency(start_server, connect):
+    server = start_server()
+    with FaultProxy(server.host, server.port) as proxy:
+        alerts = Alerts(connect(server, port=proxy.port), [alert_rules.latency(hold=0)])
+        assert await alerts.check() == []
+        proxy.to_client.latency = 0.3
+        (alert,) = await alerts.check()
+        assert (alert.rule, alert.firing) == ("latency", True)
+        assert alert.value >= 0.3
+        assert alert.text.startswith("PING takes 3")
+        proxy.to_client.latency = 0
+        assert names(await alerts.check()) == [("latency", False)]
 
 
 async def test_hit_rate(start_server, connect):
@@ -280,6 +297,15 @@ def test_prometheus_rules():
     assert memory["expr"] == "redis_memory_used_bytes / (redis_memory_max_bytes > 0) > 0.9"
     assert (memory["for"], memory["labels"]) == ("30s", {"severity": "critical"})
     assert by_name["RedisOutage"]["expr"] == "redis_up < 1"
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
+def test_prometheus_itself_takes_the_rules(tmp_path):
+    file = tmp_path / "rules.yml"
+    file.write_text(prometheus_rules())
+    done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(default_rules())} rules found" in done.stdout
 
 
 async def test_the_rules_ask_for_metrics_that_are_exported(client):
