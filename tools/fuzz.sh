@@ -29,7 +29,7 @@ $clang -g -O1 -fwrapv -fno-omit-frame-pointer -UNDEBUG -DAR_DEBUG -w \
     -Icsrc -Itests/fuzz -I"$include" -isystem vendored/hiredis -isystem vendored/libev \
     "tests/fuzz/fuzz_$name.c" csrc/reply.c csrc/plain.c csrc/errors.c csrc/encode.c csrc/outq.c \
     vendored/hiredis/read.c vendored/hiredis/sds.c vendored/hiredis/alloc.c \
-    -L"$libdir" -L"$libpl" -Wl,-rpath,"$libdir" "-lpython$version" -ldl -lm -lpthread -lutil \
+    -L"$libdir" -L"$libpl" -Wl,-rpath,"$libdir" "-lpython$version" -lcrypto -ldl -lm -lpthread -lutil \
     -o "$out/fuzz_$name"
 
 # One input may not make us allocate by what it announces: 16 MiB at once, 2 GiB in all.

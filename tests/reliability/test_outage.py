@@ -84,11 +84,13 @@ def test_outage(impl, name, figure, many_descriptors, size):
     with RedisServer(config={"maxclients": 4000}) as server:
         with FaultProxy(server.host, server.port) as proxy:
             failures, attempts, recovery, connections = run(main(), 120)
-    failed = f"{percentile(failures, 0.5):.1f} s (median)" if failures else "none failed yet"
+    failed = "no call failed"
+    if failures:
+        failed = f"a call fails after {percentile(failures, 0.5):.1f} s (median)"
     figure(
         "outage",
         f"{clients:,} clients, {away:.0f} s away: {attempts / clients / away:.1f} attempts to "
-        f"connect per client and second; a call fails after {failed}; back again: half of the "
+        f"connect per client and second; {failed}; back again: half of the "
         f"clients after {percentile(recovery, 0.5):.1f} s, all after {max(recovery):.1f} s, with "
         f"{connections / clients:.2f} connections each",
         name,

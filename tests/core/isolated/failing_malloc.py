@@ -33,6 +33,7 @@ library.failing_live.restype = library.failing_disarm.restype = ctypes.c_long
 arm, disarm, live = library.failing_arm, library.failing_disarm, library.failing_live
 arm.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int]
 
+SPARES = 300  # more than the core keeps of the memory of commands
 HANG = 10.0 if len(sys.argv) > 8 else 3.0  # a TLS handshake has thousands of allocations
 # Blocks that asyncio's run_in_executor() leaves by itself (a future in a cycle of C objects).
 CPYTHON_LEAVES = {"names": 60}
@@ -210,8 +211,7 @@ async def handback(number):
     client = made()
     await client.delete("list")
     waiting = asyncio.ensure_future(client.blpop("list", 2))
-    asking = {"host": "127.0.0.1", "port": port}
-    async with redis.asyncio.Redis(**{**options, **asking}) as other:
+    async with redis.asyncio.Redis(**options) as other:
         while not (await other.info("clients"))["blocked_clients"]:
             await asyncio.sleep(0.001)
         with failing(number):
@@ -259,6 +259,7 @@ async def resubscribe(number):
     await pubsub.subscribe("channel")
     await pubsub.get_message(timeout=1)
     async with redis.asyncio.Redis(**options) as other:
+        await other.ping()  # its own connecting takes long while each allocation is looked at
         with failing(number), contextlib.suppress(*EXPECTED):
             await other.client_kill_filter(_type="pubsub")
             await pubsub.get_message(timeout=0.05)
@@ -361,8 +362,13 @@ def run(number):
     return counts and counts[0] >= number
 
 
+filler = aiecs_redis.Redis(**options)
+
+
 def settled():
     sys._clear_type_cache()  # keeps names of attributes alive
+    for command in [filler.get("key") for _ in range(SPARES)]:
+        command.close()  # from now on as many as are ever kept
     for _ in range(3):
         gc.collect()
     return live()
