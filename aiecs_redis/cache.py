@@ -443,6 +443,13 @@ class CacheManager:
         A value that some process is loading at the moment is not stored any more. None stands
         for "there is none", and lives for `negative_ttl`.
 
+        Args:
+            key: its name, without the prefix.
+            value: whatever the codec writes.
+            ttl: seconds it lives in Redis, instead of the cache's.
+            tags: for `invalidate_tag`.
+            codec: instead of the cache's.
+
         Returns:
             True; False after an error, which is logged: `Redis set failed for key {key}: {e}`.
 

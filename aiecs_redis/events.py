@@ -185,6 +185,14 @@ class KeyspaceEvents:
         """Iterate over such events, from now on; `start()` must have subscribed them.
 
         After a gap the iteration goes on; `on_gap` tells of it.
+
+        Args:
+            event: Redis' names of them, as in `on()`.
+            match: only for keys that match this pattern.
+
+        Raises:
+            RuntimeError: `start()` did not subscribe them.
+            ValueError: Redis has no such event.
         """
         queue: asyncio.Queue[KeyEvent] = asyncio.Queue()
         remove = self.on(event, queue.put_nowait, match=match)

@@ -86,12 +86,27 @@ class TaskStatusStore(HashStore[Status]):
         super().__init__(client, prefix, ttl, record, "task_id")
 
     async def set(self, task_id: str, status: str, progress: int = 0, **fields: Any) -> Status:
-        """Write what a task is doing; fields that are not given stay as they are."""
+        """Write what a task is doing; fields that are not given stay as they are.
+
+        Args:
+            task_id: its id.
+            status: "running", say.
+            progress: per cent.
+            **fields: further ones: of the record, or str, int and float, which come back as str.
+
+        Raises:
+            TypeError: a value that cannot be written; it is named.
+            ValueError: the id is empty.
+        """
         values = {"status": status, "progress": progress, "updated_at": int(time.time()), **fields}
         return await self._write(task_id, values)
 
     async def update(self, task_id: str, **changes: Any) -> Status | None:
-        """Change some fields of a task that is there; None, and nothing written, if it is not."""
+        """Change some fields of a task that is there; None, and nothing written, if it is not.
+
+        Raises:
+            TypeError: a value that cannot be written; it is named.
+        """
         return await self._update(task_id, {"updated_at": int(time.time()), **changes})
 
     async def get(self, task_id: str) -> Status | None:
@@ -137,9 +152,17 @@ class TaskResultStore:
     async def set(self, task_id: str, result: Any, ttl: float | None = None) -> None:
         """Write the result of a task.
 
+        Args:
+            task_id: its id.
+            result: whatever the codec writes.
+            ttl: seconds it is kept, instead of the store's.
+
         Raises:
             SerializationError: it cannot be written.
+            ValueError: a ttl that is not above 0.
         """
+        if ttl is not None and not ttl > 0:
+            raise ValueError(f"ttl={ttl!r}: give seconds above 0")
         seconds = self.ttl if ttl is None else ttl
         await self._values.set(self.prefix + task_id, result, px=max(1, round(seconds * 1000)))
 

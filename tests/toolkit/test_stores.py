@@ -161,6 +161,8 @@ async def test_results(any_client, admin):
     assert 3500 < admin.ttl("result:1") <= 3600
     await store.set("2", {"accuracy": 1.0, "name": ""}, ttl=60)
     assert admin.ttl("result:2") <= 60
+    with pytest.raises(ValueError, match="ttl=0"):
+        await store.set("3", 1, ttl=0)
     assert sorted([one async for one in store], key=lambda one: one[0]) == [
         ("1", Outcome(0.5, "Jürgen")),
         ("2", Outcome(1.0, "")),
