@@ -38,6 +38,7 @@ __all__ = ["Redis", "StrictRedis", "from_url"]
 
 Self = TypeVar("Self", bound="Redis[Any]")
 
+_SECRETS = ("username", "password", "ssl_password", "ssl_ca_data")
 _OWN_OPTIONS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circuit_breaker")
 
 
@@ -166,6 +167,14 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
             from aiecs_redis._observability import feed  # needs the client
 
             feed(self, collected)
+
+    def __repr__(self) -> str:
+        text: str = super().__repr__()
+        for key in _SECRETS:  # the pools of redis-py 7 show them
+            value = self.connection_pool.connection_kwargs.get(key)
+            if value is not None:
+                text = text.replace(f"{key}={value}", f"{key}=<REDACTED>")
+        return text
 
     def _configure(self) -> None:
         """Take the transport of the pool, made anew when the pool's settings have changed.

@@ -8,6 +8,7 @@ that is started for them. A server that is not theirs keeps what is in it: they 
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 import pytest_asyncio
@@ -49,6 +50,15 @@ def pytest_runtest_makereport(item):
         for name, value in getattr(item, "funcargs", {}).items():
             if callable(getattr(value, "logs", None)):
                 report.sections.append((f"servers of {name}", value.logs()))
+
+
+@pytest.fixture(autouse=sys.version_info < (3, 10))
+def a_loop_is_set():
+    """redis-py's pools make a lock, which on Python 3.9 asks for the thread's loop."""
+    try:
+        asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def introduce(request: Request) -> Answer:
 
 def is_introduction(words: list[bytes]) -> bool:
     if words[0].upper() == b"CLIENT":
-        return words[1].upper() in (b"SETINFO", b"SETNAME", b"MAINT_NOTIFICATIONS")
+        return words[1].upper() in (b"ID", b"SETINFO", b"SETNAME", b"MAINT_NOTIFICATIONS")
     return words[0].upper() in (b"HELLO", b"AUTH", b"SELECT")
 
 
@@ -100,7 +100,8 @@ class ScriptedServer:
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        return {"host": self.host, "port": self.port}
+        # RESP3, so that every version of redis-py says HELLO.
+        return {"host": self.host, "port": self.port, "protocol": 3}
 
     def count(self, *names: str) -> int:
         """How often one of these commands came in whole; of all commands without names."""
