@@ -110,6 +110,9 @@ add_to_bundle(bundle *self, ArCommand *whole, Py_ssize_t number)
     if (self->queue == NULL) {
         self->queue = ar_queue_new(whole->state);
         self->positions = PyMem_Malloc((size_t)queue->count * sizeof(*self->positions));
+        if (self->positions == NULL) {
+            PyErr_NoMemory();
+        }
         if (self->queue == NULL || self->positions == NULL) {
             return -1;
         }

@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 
 import pytest
 
 import aiecs_redis
-from aiecs_redis.testing import RedisServer, find_server
+from aiecs_redis.testing import RedisServer, find_server, free_port
 
 pytestmark = [
     pytest.mark.leaks,
@@ -115,3 +116,26 @@ def test_allocations_of_commands_over_tls_fail(
 ):
     ca = tls_server.kwargs["ssl_ca_certs"]
     survives(preload, tls_server.port, scenario, first, step, burst, ca)
+
+
+@pytest.fixture(scope="module")
+def lone_node():
+    if find_server() is None:
+        pytest.skip("needs redis-server")
+    with RedisServer(config={"cluster-enabled": "yes", "cluster-port": free_port()}) as server:
+        with server.connect() as admin:
+            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            deadline = time.monotonic() + 10
+            while b"cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "burst"),
+    [(3, 31, 2), pytest.param(1, 1, 1, marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("scenario", ["cluster", "topology"])
+def test_allocations_of_clusters_fail(preload, native, lone_node, scenario, first, step, burst):
+    survives(preload, lone_node.port, scenario, first, step, burst)

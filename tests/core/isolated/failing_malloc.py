@@ -41,6 +41,7 @@ EXPECTED = (
     MemoryError,
     SystemError,
     redis.RedisError,
+    redis.exceptions.RedisClusterException,
     OSError,
 )  # hiredis and OpenSSL tell it in their words
 strange = []
@@ -303,6 +304,36 @@ async def cancel(number):
     await closed(client)
 
 
+async def cluster(number):
+    """Keys of several slots, pipelines and transactions; the server is a cluster of one node."""
+    client = aiecs_redis.RedisCluster(**options)
+    names = [f"key:{number}" for number in range(6)]
+    await client.mset(dict.fromkeys(names, "value"))
+    with failing(number):
+        await tried(lambda: client.get("key:1"), b"value")
+        await tried(lambda: client.mget(names), [b"value"] * len(names))
+        await tried(lambda: client.mset(dict.fromkeys(names, "value")), True)
+        await tried(lambda: client.exists(*names), len(names))
+        await tried(lambda: client.execute_command("RENAME", "a", "b"))
+        for transaction in (False, True):
+            with contextlib.suppress(*EXPECTED):
+                pipe = client.pipeline(transaction=transaction)
+                pipe.set("key:1", "value").get("key:1").execute_command("LPUSH", "key:1", "x")
+                found = await pipe.execute(raise_on_error=False)
+                check(found[:2], [True, b"value"])
+    await tried(lambda: client.mget(names), [b"value"] * len(names))
+    await closed(client)
+
+
+async def topology(number):
+    """The first command of a client, which asks who has its slot."""
+    client = aiecs_redis.RedisCluster(**options)
+    with failing(number):
+        await tried(lambda: client.get("key"), b"value")
+    await tried(lambda: client.get("key"), b"value")
+    await closed(client)
+
+
 async def close(number):
     client = made()
     await client.get("key")
@@ -390,7 +421,8 @@ def leaks(number):
 async def prepare():
     async with redis.asyncio.Redis(**{**options, "socket_timeout": None}) as client:
         await client.set("key", "value")
-        await client.delete("hash", "list", "nothing")
+        for name in ("hash", "list", "nothing"):
+            await client.delete(name)
         await client.hset("hash", "f", "v")
 
 
