@@ -130,17 +130,17 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     async def _learn_from(self, error: Exception) -> None:
         """Nothing is watched yet: another node is tried, as told or as the topology has it."""
         if isinstance(error, MovedError):
-            await self.nodes_manager.move_slot(error)
+            await self.cluster_client.nodes_manager.move_slot(error)
             return
         await asyncio.sleep(0.05)
-        await self.nodes_manager.initialize()
+        await self.cluster_client.nodes_manager.initialize()
 
     def _node_client(self) -> Any:
         if self._slot is None:
             raise RedisClusterException(
                 "At least a command with a key is needed to identify a node"
             )
-        node = self.nodes_manager.get_node_from_slot(self._slot)
+        node = self.cluster_client.nodes_manager.get_node_from_slot(self._slot)
         return self.cluster_client._topology.client(node.host, int(node.port))
 
     async def unwatch(self) -> Any:  # type: ignore[override]

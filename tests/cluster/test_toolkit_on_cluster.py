@@ -17,7 +17,10 @@ from aiecs_redis.sessions import SessionStore
 from aiecs_redis.tasks import TaskResultStore, TaskStatusStore
 
 KINDS = {
-    "redis-py": redis.asyncio.RedisCluster,
+    # Transactions of older ones fail in HGETALL's response callback.
+    "redis-py": redis.asyncio.RedisCluster
+    if hasattr(redis.asyncio.RedisCluster, "pubsub")
+    else None,
     "aiecs_redis": getattr(aiecs_redis, "RedisCluster", None),
 }
 
