@@ -28,6 +28,7 @@ SCENARIOS = [
     "cancel",
     "close",
     "connect",
+    "followed",
     "gather",
     "get",
     "handback",

@@ -130,6 +130,30 @@ class Direct(concurrent.futures.ThreadPoolExecutor):
         return future
 
 
+class Whereabouts:
+    """In the place of a Sentinel: one server by two names."""
+
+    now = "127.0.0.1"
+
+    async def discover_master(self, name):
+        return self.now, port
+
+
+async def followed(number):
+    """The address is asked for, and another one the next time."""
+    where = Whereabouts()
+    own = {"socket_connect_timeout": 0.3, "socket_timeout": 1}
+    pool = aiecs_redis.SentinelConnectionPool("name", where, **own)
+    client = aiecs_redis.Redis.from_pool(pool)
+    asyncio.get_running_loop().set_default_executor(Direct())
+    with failing(number):
+        await tried(lambda: client.get("key"), b"value")
+        where.now = "localhost"
+        await tried(lambda: pool.moved_to((where.now, port)), None)
+        await tried(lambda: client.get("key"), b"value")
+    await closed(client)
+
+
 async def names(number):
     # Where a future of asyncio loses its callback, the connection's own deadline is what remains.
     own = {"host": "localhost", "client_name": "n", "db": 1, "socket_connect_timeout": 0.3}
