@@ -186,6 +186,12 @@ async def test_nothing_is_lost_or_doubled_under_cancellation_at_random(producers
 # ---- answered, and given up before the waiter is told ----
 
 
+def as_future(command):
+    """A command that is on its way, as itself: before Python 3.10 ensure_future() makes a Task."""
+    assert asyncio.isfuture(command)
+    return command
+
+
 class PythonTask(asyncio.tasks._PyTask):
     """Not asyncio's C Task: its wake-up is not called within the read."""
 
@@ -218,7 +224,7 @@ async def awaiting(awaitable):
 
 
 WAITERS = {
-    "future": lambda command: asyncio.ensure_future(command),
+    "future": as_future,
     "member of a gather": lambda command: asyncio.gather(command, asyncio.sleep(60)),
     "gather": lambda command: asyncio.gather(command),
     "Python task": lambda command: PythonTask(awaiting(command), loop=asyncio.get_running_loop()),
@@ -262,7 +268,7 @@ async def test_between_the_reply_and_the_waiter_nothing_is_lost(
 
 async def test_what_was_answered_and_not_told_is_still_pending(client, admin, blocked):
     """Nobody has asked: without callbacks it can be cancelled as if the reply had come later."""
-    future = asyncio.ensure_future(client.blpop("q", 0))
+    future = as_future(client.blpop("q", 0))
     await blocked(1)
     admin.rpush("q", "item")
     await soon(5)
@@ -275,7 +281,7 @@ async def test_what_was_answered_and_not_told_is_still_pending(client, admin, bl
 
 @pytest.mark.parametrize("look", ["done", "result", "exception", "await", "wait"])
 async def test_whoever_looks_has_it(look, client, admin, blocked):
-    future = asyncio.ensure_future(client.blpop("q", 0))
+    future = as_future(client.blpop("q", 0))
     await blocked(1)
     admin.rpush("q", "item")
     await soon(5)
@@ -295,7 +301,7 @@ async def test_whoever_looks_has_it(look, client, admin, blocked):
 
 
 async def test_what_nobody_has_looked_at_goes_back_when_it_is_dropped(client, admin, blocked):
-    future = asyncio.ensure_future(client.blpop("q", 0))
+    future = as_future(client.blpop("q", 0))
     await blocked(1)
     admin.rpush("q", "1", "2")
     await soon(5)
@@ -373,7 +379,7 @@ async def test_bytes_that_do_not_survive_decoding_go_back_as_they_were(port, adm
     async with aiecs_redis.Redis(
         port=port, decode_responses=True, encoding_errors="replace"
     ) as client:
-        future = asyncio.ensure_future(client.blpop("q", 0))
+        future = as_future(client.blpop("q", 0))
         await blocked(1)
         admin.rpush("q", item)
         await soon(5)
@@ -391,7 +397,7 @@ async def test_what_cannot_go_back_is_told(port, admin, blocked):
     told = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
     client = aiecs_redis.Redis(port=port)
-    future = asyncio.ensure_future(client.blpop("q", 0))
+    future = as_future(client.blpop("q", 0))
     await blocked(1)
     admin.rpush("q", "item")
     await soon(5)

@@ -135,26 +135,31 @@ async def test_a_credential_provider_that_issues_commands(made, port):
         assert await asyncio.wait_for(client.ping(), SURE)
 
 
+ACTS = []
+
+
+def acting(text, errors="strict"):
+    for act in ACTS:
+        act(text)
+    return text.encode("utf-8"), len(text)
+
+
+def decoding(data, errors="strict"):
+    return bytes(data).decode("utf-8"), len(data)
+
+
+# For good: before Python 3.10 a codec could not be taken back.
+codecs.register(
+    lambda name: codecs.CodecInfo(acting, decoding, name="acting") if name == "acting" else None
+)
+
+
 @pytest.fixture
 def codec():
-    """A text encoding that calls `act(text)` for each text it encodes."""
-    acts = []
-
-    def encode(text, errors="strict"):
-        for act in acts:
-            act(text)
-        return text.encode("utf-8"), len(text)
-
-    def decode(data, errors="strict"):
-        return bytes(data).decode("utf-8"), len(data)
-
-    def search(name):
-        return codecs.CodecInfo(encode, decode, name="acting") if name == "acting" else None
-
-    codecs.register(search)
-    yield acts
-    if hasattr(codecs, "unregister"):  # from Python 3.10 on
-        codecs.unregister(search)
+    """The text encoding "acting" calls what is in this list for each text it encodes."""
+    ACTS.clear()
+    yield ACTS
+    ACTS.clear()
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
