@@ -250,5 +250,9 @@ ar_error_copy(PyObject *exception)
     if (cause != NULL) {
         PyException_SetCause(copy, cause);
     }
+    PyObject *context = PyException_GetContext(exception);
+    if (context != NULL) {
+        PyException_SetContext(copy, context);
+    }
     return copy;
 }
