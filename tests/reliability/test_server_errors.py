@@ -37,6 +37,7 @@ CODES = {
     "WRONGTYPE": "WRONGTYPE Operation against a key holding the wrong kind of value",
 }
 # redis-py takes these for the loss of a connection, and its default policy tries again.
+ONCE = redis.__version__.startswith("7.")  # redis-py 7 introduces itself only once
 CONNECTION_ERRORS = ("LOADING", "NOAUTH", "WRONGPASS", "max clients")
 
 
@@ -155,7 +156,8 @@ def test_same_class_and_as_many_attempts(place, code):
         # No server answers so: redis-py returns the error, we raise it.
         assert ours[0] is theirs[0][1]
         ours = (theirs[0], ours[1])
-    if place == "introduction" and code in ("NOAUTH", "WRONGPASS"):
+    gives_up = CONNECTION_ERRORS if ONCE else ("NOAUTH", "WRONGPASS")
+    if place == "introduction" and code in gives_up:
         assert ours[0] is theirs[0]
     elif place == "pub/sub" and code in CONNECTION_ERRORS:
         assert ours[0] is theirs[0]
@@ -196,7 +198,7 @@ def test_subscriber_that_listens_is_told_nothing_of_a_loading_server():
 def test_refused_for_the_moment(place, code):
     """The server has done nothing and will be ready soon: default policy, both try again."""
     theirs, ours = observed(place, code, 2)
-    assert ours == theirs
+    assert ours == theirs or (ONCE and place == "introduction")
     assert ours[1] == 3
     assert not isinstance(ours[0], type)
 
@@ -253,7 +255,7 @@ def test_password_refused_is_not_tried_again_and_again():
     """redis-py's default policy hammers the server with a wrong password; the core does not."""
     (_, theirs), (result, ours) = observed("introduction", "WRONGPASS", 3)
     assert result is redis.exceptions.AuthenticationError
-    assert (ours, theirs) == (1, 4)
+    assert (ours, theirs) == (1, 1 if ONCE else 4)
 
 
 # --- real servers ---
