@@ -113,7 +113,7 @@ class SentinelServers:
         sentinel_password: str | None = None,
         tls: bool = False,
         quorum: int | None = None,
-        down_after: float = 1.0,
+        down_after: float = 2.0,
         failover_timeout: float = 3.0,
         config: Mapping[str, ConfigValue] | None = None,
         executable: str | None = None,
