@@ -169,7 +169,7 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
             feed(self, collected)
 
     def __repr__(self) -> str:
-        text: str = super().__repr__()
+        text: str = super().__repr__()  # type: ignore[no-untyped-call]
         for key in _SECRETS:  # the pools of redis-py 7 show them
             value = self.connection_pool.connection_kwargs.get(key)
             if value is not None:

@@ -96,7 +96,7 @@ def test_a_unix_socket():
         assert server.kwargs["unix_socket_path"] == server.socket_path
         assert "host" not in server.kwargs
         assert server.connect().ping()
-        assert redis.Redis.from_url(server.url).ping()
+        assert redis.Redis.from_url(server.url, protocol=2).ping()  # RESP3: redis-py 8.0.0 fails
         assert server.cli("PING") == "PONG"
         assert redis.Redis(port=server.port, password="x").ping()
 

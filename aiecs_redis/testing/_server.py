@@ -193,6 +193,9 @@ class Server:
     def connect(self, **kwargs: Any) -> redis.Redis:
         """Return a synchronous redis-py client; it neither retries nor decodes replies."""
         patience: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": 5}
+        if "unix_socket_path" in self.kwargs:
+            # With RESP3 redis-py 8.0.0 asks for notifications there, too, and misses the host.
+            patience["protocol"] = 2
         return redis.Redis(**{**self.kwargs, **patience, **kwargs})
 
 
