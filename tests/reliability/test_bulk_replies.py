@@ -38,7 +38,7 @@ def pieces(data, *cuts):
 
 def get(server, **options):
     async def main():
-        async with aiecs_redis.Redis(**server.kwargs, **options) as client:
+        async with aiecs_redis.Redis(**{**server.kwargs, **options}) as client:
             first = await client.get("key")
             assert await client.ping() is True  # the stream is in step
             return first
