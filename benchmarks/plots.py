@@ -7,7 +7,7 @@ from typing import Optional
 
 from benchmarks.clients import CLIENTS, DOCUMENTED, OURS
 from benchmarks.report import Report
-from benchmarks.summary import Summary
+from benchmarks.summary import INTERVAL_FROM, Summary
 from benchmarks.svg import COLORS, Drawing, Scale, around, short
 from benchmarks.workloads import AT_RATE, SWEEP, WORKLOADS
 
@@ -117,9 +117,11 @@ def _whisker(drawing: Drawing, x1: float, y1: float, x2: float, y2: float) -> No
 
 
 def _footnote(found: Report, loop: str) -> str:
-    facts = found.facts
+    facts, rounds = found.facts, found.run.rounds
+    whiskers = "95 % confidence" if rounds >= INTERVAL_FROM else "the least and the most"
+    made = f"means of {rounds} rounds, whiskers: {whiskers}" if rounds > 1 else "one round"
     return (
-        f"{loop}; means of {found.run.rounds} rounds, whiskers: 95 % confidence; {facts['cores']} "
+        f"{loop}; {made}; {facts['cores']} "
         f"cores with the server, {facts['python']}, Redis {facts['redis-server']}, {facts['date']}"
     )
 
