@@ -57,7 +57,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     def __init__(self, client: RedisCluster, transaction: bool | None = None) -> None:
         super().__init__(client, transaction)
         self._core = _Core()
-        self._core._native_face(self, BaseClusterPipeline)
+        self._core._native_face(self, BaseClusterPipeline, ClusterPipeline.execute_command)
         self._elsewhere = False  # a command names its node, or has no key: redis-py finds the way
         self._inner: Any = None  # of a transaction that watches: a pipeline on the node of its slot
         self._slot: int | None = None
@@ -125,6 +125,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
                 await self._learn_from(error)
             else:
                 self._inner = inner
+                self._core.watching = True
                 return outcome
 
     async def _learn_from(self, error: Exception) -> None:
@@ -162,6 +163,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         if len(self):
             raise RedisError("Commands without an initial WATCH have already been issued")
         self._explicit = True
+        self._core.watching = False
 
     async def discard(self) -> None:
         """Drop what is queued, and forget the keys that are watched."""
@@ -198,7 +200,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         self._core._forget()
         inner, self._inner = self._inner, None
         self._slot = None
-        self._explicit = self._elsewhere = False
+        self._explicit = self._elsewhere = self._core.watching = False
         if inner is not None:
             await inner.reset()
 
@@ -209,7 +211,8 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 
         Args:
             raise_on_error: raise the first error there is; otherwise errors are results.
-            allow_redirections: False: MOVED, ASK and TRYAGAIN are errors like any other.
+            allow_redirections: redis-py's, without effect: what a node refuses because a slot has
+                moved was not executed, and the core sends it on in any case.
 
         Raises:
             redis.exceptions.CrossSlotTransactionError: keys of a transaction are in several slots.
@@ -220,8 +223,8 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
                 return await self._execute_transaction(raise_on_error)
             if not len(self):
                 return []
-            if self._elsewhere or not allow_redirections:
-                return await self._execute_elsewhere(raise_on_error, allow_redirections)
+            if self._elsewhere:
+                return await self._execute_elsewhere(raise_on_error)
             queue = self._core._queued()
             results, failed, awaitables = await self.cluster_client._core._native_batch(
                 queue, _native.BATCH_PLAIN
@@ -234,8 +237,8 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         finally:
             await self.reset()
 
-    async def _execute_elsewhere(self, raise_on_error: bool, allow_redirections: bool) -> list[Any]:
-        """Commands whose nodes redis-py finds: each by itself, all at once."""
+    async def _execute_elsewhere(self, raise_on_error: bool) -> list[Any]:
+        """Commands whose nodes redis-py finds: each by itself, all at once, in no order."""
         client = self.cluster_client
         await client.initialize()
         stack = self._core._queued().stack()

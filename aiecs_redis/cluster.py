@@ -159,7 +159,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         vars(self)["_topology"] = self.nodes_manager = topology
         core = _Core(self.response_callbacks, topology.transport(first.host, int(first.port)))
         vars(self)["_core"] = core
-        core._native_cluster(topology.cluster, self, BaseRedisCluster)
+        core._native_cluster(topology.cluster, self, BaseRedisCluster, RedisCluster.execute_command)
 
     # redis-py asks for this before each command of its own, and sets it to have the topology learnt
     # anew; the core may have learnt it meanwhile.

@@ -32,17 +32,17 @@ client_native_configure(ArClient *self, PyObject *args)
 }
 
 PyDoc_STRVAR(native_cluster_doc,
-             "_native_cluster($self, cluster, face, python_class, /)\n--\n\n"
+             "_native_cluster($self, cluster, face, python_class, method, /)\n--\n\n"
              "Send commands to the nodes of this Cluster. The methods are those of `face`, which\n"
              "is not held, and fall back to those of `python_class`.");
 
 static PyObject *
 client_native_cluster(ArClient *self, PyObject *args)
 {
-    PyObject *cluster, *face, *python_class;
-    if (!PyArg_ParseTuple(args, "O!OO!:_native_cluster", self->target.state->ClusterType, &cluster,
-                          &face, &PyType_Type, &python_class) ||
-        ar_target_set_face(&self->target, face, python_class) < 0) {
+    PyObject *cluster, *face, *python_class, *method;
+    if (!PyArg_ParseTuple(args, "O!OO!O:_native_cluster", self->target.state->ClusterType, &cluster,
+                          &face, &PyType_Type, &python_class, &method) ||
+        ar_target_set_face(&self->target, face, python_class, method) < 0) {
         return NULL;
     }
     Py_XSETREF(self->cluster, (ArCluster *)Py_NewRef(cluster));

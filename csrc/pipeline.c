@@ -200,9 +200,9 @@ pipeline_forget(ArPipeline *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 pipeline_native_face(ArPipeline *self, PyObject *args)
 {
-    PyObject *face, *python_class;
-    if (!PyArg_ParseTuple(args, "OO!:_native_face", &face, &PyType_Type, &python_class) ||
-        ar_target_set_face(&self->target, face, python_class) < 0) {
+    PyObject *face, *python_class, *method;
+    if (!PyArg_ParseTuple(args, "OO!O:_native_face", &face, &PyType_Type, &python_class, &method) ||
+        ar_target_set_face(&self->target, face, python_class, method) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -210,7 +210,8 @@ pipeline_native_face(ArPipeline *self, PyObject *args)
 
 static PyMethodDef pipeline_methods[] = {
     {"_native_face", (PyCFunction)pipeline_native_face, METH_VARARGS,
-     "_native_face($self, face, python_class, /)\n--\n\nThe methods are those of `face` (not "
+     "_native_face($self, face, python_class, method, /)\n--\n\nThe methods are those of `face` "
+     "(not "
      "held),\n"
      "which they return, and fall back to those of `python_class`."},
     {"pipeline_execute_command", (PyCFunction)(void (*)(void))pipeline_execute_command,

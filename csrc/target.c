@@ -65,18 +65,15 @@ ar_target_subject(ArTarget *self)
 }
 
 int
-ar_target_set_face(ArTarget *self, PyObject *face, PyObject *python_class)
+ar_target_set_face(ArTarget *self, PyObject *face, PyObject *python_class, PyObject *method)
 {
     PyObject *reference = PyWeakref_NewRef(face, NULL);
-    PyObject *method = PyObject_GetAttr(python_class, self->state->str_execute_command);
-    if (reference == NULL || method == NULL) {
-        Py_XDECREF(reference);
-        Py_XDECREF(method);
+    if (reference == NULL) {
         return -1;
     }
     Py_XSETREF(self->face, reference);
     Py_XSETREF(self->face_class, Py_NewRef((PyObject *)Py_TYPE(face)));
-    Py_XSETREF(self->native_method, method);
+    Py_XSETREF(self->native_method, Py_NewRef(method));
     self->python_class = python_class; /* lives as long as redis-py does */
     return ar_target_check_override(self);
 }

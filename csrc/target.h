@@ -28,8 +28,9 @@ int ar_target_check_override(ArTarget *self);
 
 /* What the methods belong to in Python: a new reference; NULL with an exception set: it is gone. */
 PyObject *ar_target_subject(ArTarget *self);
-/* From now on the methods belong to `face`, which is to fall back to the methods of `python_class`. */
-int ar_target_set_face(ArTarget *self, PyObject *face, PyObject *python_class);
+/* From now on the methods belong to `face`, which is to fall back to the methods of `python_class`. `method`:
+ * what its class has for execute_command when nobody has replaced it. */
+int ar_target_set_face(ArTarget *self, PyObject *face, PyObject *python_class, PyObject *method);
 int ar_target_traverse(ArTarget *self, visitproc visit, void *arg);
 void ar_target_clear(ArTarget *self);
 
