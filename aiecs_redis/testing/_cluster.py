@@ -29,13 +29,14 @@ class NodeView(NamedTuple):
     port: int
     flags: frozenset[str]
     master: str | None
+    epoch: int
     linked: bool
     slots: tuple[str, ...]
 
     @classmethod
     def of(cls, line: str) -> NodeView:
         """Read a line."""
-        name, address, flags, master, _, _, _, link, *slots = line.split()
+        name, address, flags, master, _, _, epoch, link, *slots = line.split()
         host, _, ports = address.split(",")[0].rpartition(":")
         return cls(
             name,
@@ -43,6 +44,7 @@ class NodeView(NamedTuple):
             int(ports.split("@")[0]),
             frozenset(flags.split(",")),
             None if master == "-" else master,
+            int(epoch),
             link == "connected",
             tuple(slot for slot in slots if not slot.startswith("[")),
         )
@@ -182,9 +184,18 @@ class SlotMove:
         # The target first: from then on nobody owns the slot twice.
         self.target.call("CLUSTER", "SETSLOT", self.slot, "NODE", self.target.id)
         self.source.call("CLUSTER", "SETSLOT", self.slot, "NODE", self.target.id)
-        for node in self.cluster.masters():
+        masters = self.cluster.masters()
+        for node in masters:
             if node is not self.target and node is not self.source:
                 node.call("CLUSTER", "SETSLOT", self.slot, "NODE", self.target.id)
+        # A node that has not heard of the new epoch may take the next move for an older one,
+        # and would tell another owner for ever.
+        epoch = self.target.view()[self.target.id].epoch
+        wait_for(
+            lambda: all(node.view()[self.target.id].epoch >= epoch for node in masters),
+            5,
+            lambda: f"not every node has heard of epoch {epoch} of {self.target!r}",
+        )
 
 
 class ClusterServers:
