@@ -398,16 +398,17 @@ async def test_nothing_is_left_open(cluster):
 # ------------------------------------------------------------------------ replicas
 
 
+def gets(nodes):
+    return sum(
+        int(line.split("calls=")[1].split(",")[0])
+        for node in nodes
+        for line in node.call("INFO", "commandstats").splitlines()
+        if line.startswith("cmdstat_get:")
+    )
+
+
 @pytest.mark.parametrize("read_from", ["any", "replicas", "nearest"])
 async def test_reading_from_replicas(replicated, read_from):
-    def reads(nodes):
-        return sum(
-            int(line.split("calls=")[1].split(",")[0])
-            for node in nodes
-            for line in node.call("INFO", "commandstats").splitlines()
-            if line.startswith("cmdstat_get:")
-        )
-
     for node in replicated.nodes:
         node.call("CONFIG", "RESETSTAT")
     async with RedisCluster(**replicated.kwargs, read_from=read_from) as client:
@@ -415,12 +416,30 @@ async def test_reading_from_replicas(replicated, read_from):
         await asyncio.sleep(0.2)  # until the replicas have it
         for _ in range(5):
             assert await asyncio.gather(*(client.get(key) for key in KEYS)) == [b"1"] * len(KEYS)
-    by_replicas = reads(replicated.replicas())
+    by_replicas = gets(replicated.replicas())
     if read_from == "replicas":
         assert by_replicas == 5 * len(KEYS)
     elif read_from == "any":
         assert by_replicas == pytest.approx(2.5 * len(KEYS), rel=0.1)
-    assert by_replicas + reads(replicated.masters()) == 5 * len(KEYS)
+    assert by_replicas + gets(replicated.masters()) == 5 * len(KEYS)
+
+
+async def test_reading_in_a_zone(replicated):
+    """Servers before Valkey 8 tell no zone: then reads go to all nodes in turn."""
+    options = {**replicated.kwargs, "read_from": "zone", "zone": "here"}
+    async with RedisCluster(**options) as client:
+        await client.mset(dict.fromkeys(KEYS, "1"))
+        await asyncio.sleep(0.2)
+        near = {f"{node.host}:{node.port}": "here" for node in replicated.replicas()}
+        for zones in ({}, near):
+            client._topology._zones.update(zones)
+            await client.nodes_manager.initialize()
+            for node in replicated.nodes:
+                node.call("CONFIG", "RESETSTAT")
+            assert await asyncio.gather(*(client.get(key) for key in KEYS)) == [b"1"] * len(KEYS)
+            by_masters = gets(replicated.masters())
+            assert by_masters == 0 if zones else by_masters > 0
+            assert by_masters + gets(replicated.replicas()) == len(KEYS)
 
 
 async def test_reads_go_on_while_a_replica_is_down(replicated):
