@@ -37,6 +37,7 @@ _AGAIN = 0.01
 class _Core(_native.Pipeline):
     """Has the native methods of a ClusterPipeline."""
 
+    watching: bool  # the core leaves its methods to redis-py's meanwhile
     _queueing_execute_command = BaseClusterPipeline.execute_command
     execute_command = BaseClusterPipeline.execute_command
 
