@@ -162,9 +162,8 @@ take_members(ar_shard *shard, PyObject *members, ar_node **found, Py_ssize_t fou
 }
 
 static int
-take_slots(ArCluster *self, int16_t *slots, int index, PyObject *ranges)
+take_slots(int16_t *slots, int index, PyObject *ranges)
 {
-    (void)self;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(ranges); i++) {
         int first, last;
         if (!PyArg_ParseTuple(PyList_GET_ITEM(ranges, i), "ii:update", &first, &last)) {
@@ -215,7 +214,7 @@ cluster_update(ArCluster *self, PyObject *args)
             !PyArg_ParseTuple(PyList_GET_ITEM(shards, i), "O!O!:update", &PyList_Type, &ranges,
                               &PyList_Type, &members) ||
             take_members(shard, members, found, count) < 0 ||
-            take_slots(self, slots, (int)i, ranges) < 0) {
+            take_slots(slots, (int)i, ranges) < 0) {
             self->shard_count = 0; /* with a bad topology nothing is sent anywhere */
             memset(self->slots, -1, sizeof(self->slots));
             goto done;

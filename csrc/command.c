@@ -314,6 +314,17 @@ ar_command_reply(ArCommand *command, PyObject *reply)
     /* else: an awaitable is being waited for, and will finish it */
 }
 
+PyObject *
+ar_command_pass_reply(ArCommand *Py_UNUSED(command), PyObject *reply)
+{
+    if (!PyExceptionInstance_Check(reply)) {
+        return reply;
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
+    Py_DECREF(reply);
+    return NULL;
+}
+
 int
 ar_command_cancel(ArCommand *command, PyObject *message)
 {

@@ -158,6 +158,8 @@ void ar_command_fail(ArCommand *command, PyObject *exception);
 void ar_command_complete(ArCommand *command, PyObject *value); /* a final value */
 void ar_command_fail_pending_exception(ArCommand *command);
 int ar_command_cancel(ArCommand *command, PyObject *message);
+/* ops->convert that leaves the reply as it is; an error reply is raised. */
+PyObject *ar_command_pass_reply(ArCommand *command, PyObject *reply);
 
 /* waking.c: calls, or schedules, everybody who waits for a command that has just been finished. */
 void ar_command_wake(ArCommand *command);

@@ -40,17 +40,6 @@ submit(ArPool *pool, const ar_command_ops *ops, PyObject *arguments, uint8_t pro
     return 0;
 }
 
-static PyObject *
-pass_reply(ArCommand *Py_UNUSED(command), PyObject *reply)
-{
-    if (!PyExceptionInstance_Check(reply)) {
-        return reply;
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
-    Py_DECREF(reply);
-    return NULL;
-}
-
 /* ---- putting back ---- */
 
 static void
@@ -64,7 +53,7 @@ put_back_finished(ArCommand *command)
 }
 
 static const ar_command_ops put_back_ops = {
-    .convert = pass_reply,
+    .convert = ar_command_pass_reply,
     .finished = put_back_finished,
 };
 
@@ -286,7 +275,7 @@ unblock_finished(ArCommand *command)
 }
 
 static const ar_command_ops unblock_ops = {
-    .convert = pass_reply,
+    .convert = ar_command_pass_reply,
     .finished = unblock_finished,
 };
 

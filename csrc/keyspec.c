@@ -2,6 +2,8 @@
  * the server. */
 #include "keyspec.h"
 
+#include "lanes.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -276,22 +278,6 @@ find(const char *word)
     return bsearch(word, table, sizeof(table) / sizeof(*table), sizeof(*table), compare_entry);
 }
 
-static int
-is_word(PyObject *argument, const char *word)
-{
-    size_t length;
-    const char *text = text_of(argument, &length);
-    if (text == NULL || length != strlen(word)) {
-        return 0;
-    }
-    for (size_t i = 0; i < length; i++) {
-        if (Py_TOUPPER((unsigned char)text[i]) != word[i]) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 /* The number of keys that an argument says, 0 when it says nothing of the kind. */
 static Py_ssize_t
 number_of(PyObject *argument)
@@ -330,7 +316,7 @@ static int
 streams(PyObject *const *rest, Py_ssize_t count, ar_keys *keys)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (is_word(rest[i], "STREAMS")) {
+        if (ar_lanes_is_word(rest[i], "STREAMS")) {
             Py_ssize_t number = (count - i - 1) / 2;
             keys->first = i + 1;
             keys->last = i + number;
@@ -350,8 +336,8 @@ contained(const char *word, const char *joined, PyObject *const *rest, Py_ssize_
         return 0;
     }
     if (strcmp(word, "MEMORY") == 0) { /* the others, STATS say, are about the server */
-        int usage =
-            joined != NULL ? Py_TOUPPER((unsigned char)*joined) == 'U' : is_word(rest[0], "USAGE");
+        int usage = joined != NULL ? Py_TOUPPER((unsigned char)*joined) == 'U'
+                                   : ar_lanes_is_word(rest[0], "USAGE");
         if (!usage) {
             return 0;
         }
@@ -416,7 +402,7 @@ ar_keyspec_join(PyObject *name)
         {"EXISTS", AR_JOIN_SUM}, {"TOUCH", AR_JOIN_SUM}, {"UNLINK", AR_JOIN_SUM},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-        if (is_word(name, known[i].name)) {
+        if (ar_lanes_is_word(name, known[i].name)) {
             return known[i].join;
         }
     }

@@ -73,17 +73,6 @@ ar_scatter_positions(const ArCommand *part, Py_ssize_t *count)
     return (const Py_ssize_t *)PyBytes_AS_STRING(part->options);
 }
 
-static PyObject *
-keep_reply(ArCommand *Py_UNUSED(part), PyObject *reply)
-{
-    if (!PyExceptionInstance_Check(reply)) {
-        return reply;
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
-    Py_DECREF(reply);
-    return NULL;
-}
-
 /* Steals `reply`. */
 static void
 place(ArCommand *whole, Py_ssize_t position, PyObject *reply)
@@ -149,7 +138,7 @@ part_finished(ArCommand *part)
 }
 
 static const ar_command_ops part_ops = {
-    .convert = keep_reply,
+    .convert = ar_command_pass_reply,
     .bequeath = ar_pool_bequeath,
     .abandoned = ar_pool_abandon,
     .finished = part_finished,
