@@ -15,6 +15,8 @@ from typing import Callable
 from benchmarks import plots
 from benchmarks.clients import DOCUMENTED, OURS, REDIS_PY
 from benchmarks.report import Report
+from benchmarks.server_limit import LOADS
+from benchmarks.summary import summarize
 from benchmarks.tables import Table
 from benchmarks.workloads import WORKLOADS
 
@@ -102,11 +104,13 @@ def _made(found: Report) -> str:
         f"{facts['cores']} cores shared with the server, Redis {facts['redis-server']}, "
         f"{facts['python']}, redis-py {facts.get('redis', '?')} with hiredis, {facts['date']}."
     ]
-    limit = found.server_limit()
-    if limit is not None:
+    limits = {
+        name: summarize(list(rates.values())).mean for name, rates in found.run.limits.items()
+    }
+    if "get-50" in limits and "get-1" in limits:
         lines.append(
-            f"In the same run `redis-benchmark -c 1 -P 50` made {limit[0]:,.0f} GET/s, and "
-            f"`redis-benchmark -c 1` without pipelining {limit[1]:,.0f}/s."
+            f"In the same run `{LOADS['get-50']}` made {limits['get-50']:,.0f}/s, and "
+            f"`{LOADS['get-1']}` without pipelining {limits['get-1']:,.0f}/s."
         )
     return " ".join(lines)
 
@@ -128,6 +132,7 @@ BLOCKS: dict[str, Callable[[Report], str]] = {
     "all-speed": _full_speed,
     "cpu": _cpu,
     "latency": lambda found: found.latencies().as_markdown(),
+    "limit": lambda found: found.server_limit().as_markdown(),
     "memory": lambda found: found.memory().as_markdown(),
     "made": _made,
     "clients": lambda found: found.configurations(),

@@ -11,6 +11,7 @@ from benchmarks.cell import FLOOR, Cell
 from benchmarks.clients import CLIENTS, DOCUMENTED, OURS, REDIS_PY
 from benchmarks.open_loop import percentiles
 from benchmarks.run import Plan, Run
+from benchmarks.server_limit import LOADS
 from benchmarks.summary import Summary, ratio, summarize
 from benchmarks.tables import Table
 from benchmarks.workloads import (
@@ -22,10 +23,7 @@ from benchmarks.workloads import (
     MEMORY,
     MEMORY_TARGET_MIB,
     MEMORY_TITLE,
-    SERVER_LIMIT,
-    SERVER_LIMIT_OF,
-    SERVER_LIMIT_TARGET,
-    SERVER_LIMIT_TITLE,
+    SERVER_LIMIT_TARGETS,
     WORKLOADS,
 )
 
@@ -111,6 +109,8 @@ class Report:
             yield self._per_client("Peak resident memory, MiB", loop, self._peak)
         if any(name in AT_RATE for name in self.plan.workloads):
             yield self.latencies()
+        if self.run.limits:
+            yield self.server_limit()
         others = list(self._others())
         if others:
             yield Table("Further targets", ("", "measured", "target", ""), others)
@@ -172,15 +172,28 @@ class Report:
         header = ("", "10,000 waiting tasks, MiB", "a client with one connection, KiB")
         return Table("Memory", header, rows)
 
-    def server_limit(self) -> tuple[float, float] | None:
-        """GET per second of redis-benchmark over one connection: 50 at a time, and one."""
-        limits = self.run.limits
-        if not limits:
-            return None
-        return (
-            summarize([limit.pipelined for limit in limits]).mean,
-            summarize([limit.single for limit in limits]).mean,
-        )
+    def server_limit(self) -> Table:
+        """What the server's own tool makes of the same load, and which part of that we do."""
+        loop = self.plan.loops[0]
+        rows = []
+        for name, rates in self.run.limits.items():
+            ours = self.run.samples(Cell(name, OURS, loop), "per_second")
+            both = sorted(ours.keys() & rates.keys())
+            part = ratio([ours[n] for n in both], [rates[n] for n in both]) if both else None
+            target = SERVER_LIMIT_TARGETS.get(name)
+            rows.append(
+                (
+                    WORKLOADS[name].title,
+                    f"`{LOADS[name]}`",
+                    f"{summarize(list(rates.values())).mean:,.0f}",
+                    self._text(name, OURS, loop, self._rate),
+                    _times_text(part, 2),
+                    _target_text(target),
+                    _verdict(_reached([part], [target])),
+                )
+            )
+        header = ("workload", "the server's own tool", "per second", OURS, "part", "target", "")
+        return Table("Beside the server's own limit", header, rows)
 
     def configurations(self) -> str:
         return "\n".join(f"- {name}: {CLIENTS[name].configuration}." for name in self.clients)
@@ -229,22 +242,6 @@ class Report:
             growth = self.growth_mib(CONNECTIONS, client)
             if growth is not None:
                 yield (f"{CONNECTIONS_TITLE}: {client}", f"{growth * KIB:,.0f} KiB", "", "")
-        if SERVER_LIMIT in self.plan.workloads:
-            yield from self._server_limit(loop)
-
-    def _server_limit(self, loop: str) -> Iterator[tuple[str, str, str, str]]:
-        limit = self.server_limit()
-        if limit is None:
-            yield (SERVER_LIMIT_TITLE, "no redis-benchmark", f"{SERVER_LIMIT_TARGET:g}", "")
-            return
-        pipelined, single = limit
-        yield ("redis-benchmark -t get -c 1 -P 50", f"{pipelined:,.0f}/s", "", "")
-        yield ("redis-benchmark -t get -c 1", f"{single:,.0f}/s", "", "")
-        ours = self.summary(SERVER_LIMIT_OF, OURS, loop, "per_second")
-        if ours:
-            part = ours.mean / pipelined
-            verdict = _verdict(part >= SERVER_LIMIT_TARGET)
-            yield (SERVER_LIMIT_TITLE, f"{part:.2f}", f"{SERVER_LIMIT_TARGET:g}", verdict)
 
     def _text(self, name: str, client: str, loop: str, text: Callable[[str, str, str], str]) -> str:
         cell = Cell(name, client, loop)
@@ -285,12 +282,12 @@ def _latency_text(latency: Latency | None) -> str:
     return text if latency.keeps_up else "(late)"
 
 
-def _times_text(times: Summary | None) -> str:
+def _times_text(times: Summary | None, digits: int = 1) -> str:
     if times is None:
         return NOTHING
     if times.low == times.high:
-        return f"{times.mean:.1f}"
-    return f"{times.mean:.1f} ({times.low:.1f}..{times.high:.1f})"
+        return f"{times.mean:.{digits}f}"
+    return f"{times.mean:.{digits}f} ({times.low:.{digits}f}..{times.high:.{digits}f})"
 
 
 def _target_text(times: float | None) -> str:

@@ -12,6 +12,7 @@ from benchmarks.cell import FLOOR, LOOPS, Cell, CellError, Result, WrongCell, ru
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations
 from benchmarks.server import Address
+from benchmarks.server_limit import LOADS
 from benchmarks.workloads import AT_RATE, MEMORY, ONCE, SERVER_LIMIT, WORKLOADS, is_cluster
 
 WARM_UP_PART = 0.2  # of the counting time
@@ -63,7 +64,7 @@ class Run:
 
     cells: dict[Cell, dict[int, Result]] = field(default_factory=dict)  # by round
     errors: dict[Cell, str] = field(default_factory=dict)
-    limits: list[server_limit.ServerLimit] = field(default_factory=list)
+    limits: dict[str, dict[int, float]] = field(default_factory=dict)  # by workload and round
     rounds: int = 0  # that are complete
 
     def samples(self, cell: Cell, figure: str) -> dict[int, Any]:
@@ -84,7 +85,11 @@ class Run:
                 for number, result in results.items()
             ],
             "errors": [asdict(cell) | {"error": error} for cell, error in self.errors.items()],
-            "server_limit": [asdict(limit) for limit in self.limits],
+            "server_limit": [
+                {"workload": name, "round": number, "per_second": rate}
+                for name, rates in self.limits.items()
+                for number, rate in rates.items()
+            ],
         }
 
     @classmethod
@@ -97,7 +102,9 @@ class Run:
             found.cells.setdefault(cell, {})[number] = Result(measured, peak)
         for entry in content["errors"]:
             found.errors[Cell(entry["workload"], entry["client"], entry["loop"])] = entry["error"]
-        found.limits = [server_limit.ServerLimit(**limit) for limit in content["server_limit"]]
+        for entry in content["server_limit"]:
+            rates = found.limits.setdefault(entry["workload"], {})
+            rates[entry["round"]] = entry["per_second"]
         return found
 
 
@@ -116,13 +123,15 @@ def run(
     start = time.monotonic()
     for number in range(plan.rounds):
         begin = time.monotonic()
+        limited = _limited(plan)
         for cell in cells_of_round(plan, number):
+            if cell.workload in limited:  # beside the cells it is compared with
+                limited.remove(cell.workload)
+                rate = _server_limit(cell.workload, plan, servers, tell)
+                done.limits.setdefault(cell.workload, {})[number] = rate
             result = _run_cell(cell, plan, servers, done, tell)
             if result is not None:
                 done.cells.setdefault(cell, {})[number] = result
-        if SERVER_LIMIT in plan.workloads and server_limit.available():
-            done.limits.append(server_limit.measure_server(servers.single, plan.seconds))
-            tell(f"{SERVER_LIMIT}: {done.limits[-1].pipelined:,.0f}/s")
         done.rounds = number + 1
         after_round(done)
         now = time.monotonic()
@@ -142,6 +151,19 @@ def cells_of_round(plan: Plan, number: int) -> Iterator[Cell]:
         for client in (*clients[start:], *clients[:start]):
             for loop in plan.loops_of(name):
                 yield Cell(name, client, loop)
+
+
+def _limited(plan: Plan) -> set[str]:
+    """The workloads that the server's own tool is to run, too."""
+    if SERVER_LIMIT not in plan.workloads or not server_limit.available():
+        return set()
+    return LOADS.keys() & set(plan.workloads)
+
+
+def _server_limit(name: str, plan: Plan, servers: Servers, tell: Callable[[str], None]) -> float:
+    rate = server_limit.measure_server(servers.single, LOADS[name], plan.seconds)
+    tell(f"{name} {server_limit.TOOL}: {rate:,.0f}/s")
+    return rate
 
 
 def _clients_of(name: str, clients: Sequence[str]) -> list[str]:

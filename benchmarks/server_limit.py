@@ -1,4 +1,5 @@
-"""What the server itself can do, as its own benchmark tool sees it over one connection."""
+"""What the server itself can do: the same commands, in the same numbers on their way, sent over one
+connection by its own benchmark tool, which is C and builds nothing of the replies."""
 
 from __future__ import annotations
 
@@ -6,40 +7,50 @@ import csv
 import io
 import shutil
 import subprocess
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from benchmarks.data import VALUE_BYTES
+from benchmarks import data
 from benchmarks.server import Address
 
-PIPELINE = 50
 TOOL = "redis-benchmark"
-EXPECTED_PIPELINED = 700_000  # per second; only to choose how many commands fill the time
-EXPECTED_SINGLE = 30_000
+TRIAL = 2_000  # commands, to learn how many fill the time
 
 
-@dataclass(frozen=True)
-class ServerLimit:
-    pipelined: float  # GET per second, -c 1 -P 50
-    single: float  # GET per second, -c 1
+class Load(NamedTuple):
+    at_once: int  # commands on their way
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        pipeline = f" -P {self.at_once}" if self.at_once > 1 else ""
+        return f"{TOOL} -c 1{pipeline} {self.command[0]}"
+
+
+_GET = ("GET", data.value_key(0))
+
+LOADS = {
+    "get-1": Load(1, _GET),
+    "get-50": Load(50, _GET),
+    "set-50": Load(50, ("SET", data.written_key(0), data.value(0).decode(), "EX", "60")),
+    "hgetall-50": Load(50, ("HGETALL", data.hash_key(0))),
+    "pipeline-100": Load(100, _GET),
+    "large-8": Load(8, ("GET", data.large_key(0))),
+}
+"""By workload, those that the tool can imitate."""
 
 
 def available() -> bool:
     return shutil.which(TOOL) is not None
 
 
-def measure_server(address: Address, seconds: float) -> ServerLimit:
-    _requests(address, "set", 1, 1)  # the key that `-t get` reads
-    return ServerLimit(
-        pipelined=_requests(address, "get", PIPELINE, int(EXPECTED_PIPELINED * seconds)),
-        single=_requests(address, "get", 1, int(EXPECTED_SINGLE * seconds)),
-    )
+def measure_server(address: Address, load: Load, seconds: float) -> float:
+    """Return commands per second; the keys are those of `data.seed`."""
+    return _per_second(address, load, max(TRIAL, int(_per_second(address, load, TRIAL) * seconds)))
 
 
-def _requests(address: Address, test: str, pipeline: int, count: int) -> float:
+def _per_second(address: Address, load: Load, count: int) -> float:
     where = ["-h", address.host, "-p", str(address.port)]
-    load = ["-t", test, "-c", "1", "-P", str(pipeline), "-n", str(count), "-d", str(VALUE_BYTES)]
+    how = ["-c", "1", "-P", str(load.at_once), "-n", str(count), "--csv"]
     done = subprocess.run(
-        [TOOL, *where, *load, "--csv"], capture_output=True, text=True, check=True
+        [TOOL, *where, *how, *load.command], capture_output=True, text=True, check=True
     )
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    return float(rows[-1]["rps"])
+    return float(list(csv.DictReader(io.StringIO(done.stdout)))[-1]["rps"])

@@ -240,6 +240,7 @@ def test_a_run_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert publish.fill(filled, found) == filled
     for name in publish.BLOCKS:
         assert publish.BLOCKS[name](found)
+    assert "| GET, 1 task | `redis-benchmark -c 1 GET` |" in publish.BLOCKS["limit"](found)
     with pytest.raises(publish.UnknownBlock, match="benchmarks:sped is none of"):
         publish.fill("<!-- benchmarks:sped -->\n<!-- /benchmarks -->", found)
 
