@@ -14,6 +14,8 @@ from harness.measure import percentile, sizes
 
 from aiecs_redis.testing import RedisServer
 
+LOOKS = 5  # PINGs of ours, and looks of the other process, that a case needs to tell something
+
 
 @pytest.mark.parametrize("size", sizes(everyday=(16, 20), long=(128, 100)))
 def test_ping_beside_bulk(impl, name, is_native, figure, size):
@@ -32,6 +34,18 @@ def test_ping_beside_bulk(impl, name, is_native, figure, size):
             await asyncio.sleep(0.005)
         await asyncio.gather(*tasks)
 
+    async def transfer(client, large, leaving, delays):
+        """Again where that is quick, until both have looked at it."""
+        started, enough = time.monotonic(), False
+        while not enough:
+            arrived, stored = await asyncio.gather(
+                client.get("large"), client.set("other", leaving)
+            )
+            assert (len(arrived), stored) == (len(large), True)
+            assert probe.process.poll() is None, "the other process has come to an end"
+            enough = min(len(delays), probe.looks_since(started)) >= LOOKS
+        return arrived
+
     async def main():
         large = b"x" * (megabytes << 20)
         leaving = b"y" * (megabytes << 19)
@@ -47,12 +61,10 @@ def test_ping_beside_bulk(impl, name, is_native, figure, size):
             probe.begin()
             await asyncio.sleep(0.05)
             turns.seconds.clear()
-            arriving = asyncio.ensure_future(client.get("large"))
-            written = asyncio.ensure_future(client.set("other", leaving))
-            await pings(client, delays, lambda: not (arriving.done() and written.done()))
+            through = asyncio.ensure_future(transfer(client, large, leaving, delays))
+            await pings(client, delays, lambda: not through.done())
             longest = max(turns.seconds)
-            assert await arriving == large
-            assert await written is True
+            assert await through == large
             assert admin.strlen("other") == len(leaving)
             for n in range(waiters):
                 await client.rpush(f"q{n}", n)
@@ -79,8 +91,8 @@ def test_ping_beside_bulk(impl, name, is_native, figure, size):
         f"{1000 * longest:.1f} ms of processor time",
         name,
     )
-    assert len(delays) > 2, "no PING was answered before the large ones were through"
-    assert len(servers) > 2, "the other process did not look"
+    assert len(delays) >= LOOKS
+    assert len(servers) >= LOOKS - 1  # the first may have ended before our first began
     assert max(took) < 5
     if is_native and "ASAN_OPTIONS" not in os.environ:
         assert longest < 0.02

@@ -6,6 +6,7 @@ import asyncio
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -37,10 +38,12 @@ class Probe:
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
         )
         self.waits: list[Interval] = []
+        self._reader = threading.Thread(target=self._read)  # a full pipe would stop it
 
     def __enter__(self) -> Probe:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
+        self._reader.start()
         return self
 
     def begin(self) -> None:
@@ -48,13 +51,21 @@ class Probe:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
-    def __exit__(self, *exc: object) -> None:
-        self.process.kill()
-        output, _ = self.process.communicate()
-        for line in output.splitlines():
+    def looks_since(self, moment: float) -> int:
+        """How many of its PINGs that began later have been answered."""
+        return sum(begun >= moment for begun, _ in list(self.waits))
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             words = line.split()
             if len(words) == 2:
                 self.waits.append((float(words[0]), float(words[1])))
+
+    def __exit__(self, *exc: object) -> None:
+        self.process.kill()
+        self._reader.join()
+        self.process.communicate()
 
 
 def without(wait: Interval, others: Iterable[Interval]) -> float:
