@@ -4,7 +4,7 @@
  * Input: one byte of options, then arguments: a byte of kind, a byte of length, that many bytes. */
 #include "harness.h"
 
-enum { SURROGATES = 1, LATIN = 2, LOOK_FOR_LEAKS = 12 };
+enum { SURROGATES = 1, LATIN = 2 };
 enum { ARGUMENTS_MAX = 32 };
 
 static PyObject *
@@ -162,25 +162,4 @@ once(const uint8_t *data, size_t size)
     while (count > 0) {
         Py_DECREF(arguments[--count]);
     }
-}
-
-int
-LLVMFuzzerInitialize(int *Py_UNUSED(argc), char ***Py_UNUSED(argv))
-{
-    harness_start();
-    return 0;
-}
-
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    if (size < 1) {
-        return 0;
-    }
-    if ((data[0] & LOOK_FOR_LEAKS) == LOOK_FOR_LEAKS) {
-        harness_check_leaks(once, data, size);
-    } else {
-        once(data, size);
-    }
-    return 0;
 }

@@ -1,5 +1,5 @@
-/* What the fuzzers share: an interpreter, a module state with stand-ins for redis-py's classes, and a look for
- * leaks. Included once into each of them. */
+/* What the fuzzers share: an interpreter, a module state with stand-ins for redis-py's classes, a look for leaks, and
+ * what libFuzzer calls. Included once into each of them, which defines once(). */
 #ifndef AR_FUZZ_HARNESS_H
 #define AR_FUZZ_HARNESS_H
 
@@ -14,7 +14,13 @@
 
 extern Py_ssize_t _Py_GetAllocatedBlocks(void);
 
+/* Two bits of the first byte, which has a fuzzer's options: costly, so not each time. */
+enum { LOOK_FOR_LEAKS = 12 };
+
 static ar_state harness_state;
+
+/* Tries one input, of a byte at least. */
+static void once(const uint8_t *data, size_t size);
 
 static void
 harness_fail(const char *what)
@@ -59,8 +65,8 @@ harness_start(void)
 }
 
 /* What goes to a cache does so once: each of several runs has to leave something behind. */
-static inline void
-harness_check_leaks(void (*once)(const uint8_t *, size_t), const uint8_t *data, size_t size)
+static void
+harness_check_leaks(const uint8_t *data, size_t size)
 {
     once(data, size);
     for (int i = 0; i < 4; i++) {
@@ -71,6 +77,27 @@ harness_check_leaks(void (*once)(const uint8_t *, size_t), const uint8_t *data, 
         }
     }
     harness_fail("every run leaves blocks behind");
+}
+
+int
+LLVMFuzzerInitialize(int *Py_UNUSED(argc), char ***Py_UNUSED(argv))
+{
+    harness_start();
+    return 0;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 1) {
+        return 0;
+    }
+    if ((data[0] & LOOK_FOR_LEAKS) == LOOK_FOR_LEAKS) {
+        harness_check_leaks(data, size);
+    } else {
+        once(data, size);
+    }
+    return 0;
 }
 
 #endif
