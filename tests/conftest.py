@@ -6,6 +6,7 @@ that is started for them. A server that is not theirs keeps what is in it: they 
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -118,6 +119,40 @@ def environment(no_environment, server):
 
 
 @pytest.fixture
+def command_line(capsys):
+    """`command_line("scan", "user:*")`: (exit status, standard output, standard error)."""
+    pytest.importorskip("rich")
+    pytest.importorskip("typer")
+    from aiecs_redis.cli import main
+
+    def call(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def cli(environment, command_line):
+    """`command_line` on the server."""
+    return command_line
+
+
+@pytest.fixture
+def ask(cli):
+    """The JSON of a command that is to succeed."""
+
+    def call(*arguments):
+        status, out, err = cli(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    return call
+
+
+@pytest.fixture
 def start_server():
     """`start_server(requirepass="x")`: a RedisServer with options of its own, for one test."""
     if find_server() is None and os.environ.get("REDIS_HOST"):
@@ -131,6 +166,20 @@ def start_server():
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def alive():
+    """`alive(pid)`: whether there is such a process."""
+
+    def alive(pid):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    return alive
 
 
 @pytest.fixture

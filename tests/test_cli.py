@@ -18,35 +18,9 @@ import pytest
 pytest.importorskip("rich")
 pytest.importorskip("typer")
 
-from aiecs_redis.cli import main
 from aiecs_redis.testing import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def cli(environment, capsys):
-    """`cli("scan", "user:*")`: (exit status, standard output, standard error)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
-def ask(cli):
-    """The JSON of a command that is to succeed."""
-
-    def call(*arguments):
-        status, out, err = cli(*arguments, "--json")
-        assert status == 0, err
-        return json.loads(out)
-
-    return call
 
 
 @pytest.fixture

@@ -28,18 +28,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 # --------------------------------------------------------------------- servers
 
 
-def test_it_answers_as_soon_as_it_is_started_and_leaves_nothing_behind():
+def test_it_answers_as_soon_as_it_is_started_and_leaves_nothing_behind(alive):
     with RedisServer() as server:
         pid, folder = server.pid, server.folder
         assert server.connect().ping()
@@ -50,7 +42,7 @@ def test_it_answers_as_soon_as_it_is_started_and_leaves_nothing_behind():
     assert server.pid is None
 
 
-def test_start_and_stop_may_be_called_twice():
+def test_start_and_stop_may_be_called_twice(alive):
     server = RedisServer()
     try:
         pid = server.start().pid
@@ -177,7 +169,7 @@ def test_a_free_port_that_is_taken_meanwhile_is_replaced(monkeypatch):
             assert second.connect().info("server")["process_id"] == second.pid != first.pid
 
 
-def test_kill_and_restart_keep_the_port():
+def test_kill_and_restart_keep_the_port(alive):
     with RedisServer() as server:
         port, pid = server.port, server.pid
         client = server.connect()
@@ -221,7 +213,7 @@ def test_a_paused_server_keeps_the_connection_and_answers_later():
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "restart"])
-def test_a_paused_server_can_be_ended(end):
+def test_a_paused_server_can_be_ended(end, alive):
     with RedisServer() as server:
         pid = server.pid
         server.pause()
@@ -310,7 +302,7 @@ def test_a_server_survives_the_interrupt_key_of_the_terminal():
 # ----------------------------------------------------------------- environment
 
 
-def test_without_redis_host_a_server_is_started():
+def test_without_redis_host_a_server_is_started(alive):
     with testing.server_from_environment({}, requirepass="x") as server:
         assert isinstance(server, RedisServer)
         assert server.kwargs["password"] == "x"

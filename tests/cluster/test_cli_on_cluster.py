@@ -4,35 +4,13 @@ import json
 
 import pytest
 
-pytest.importorskip("rich")
-pytest.importorskip("typer")
-
-from aiecs_redis.cli import main
-
 
 @pytest.fixture
-def cli(cluster, no_environment, capsys):
-    """`cli("scan", "user:*")`: (exit status, standard output, standard error)."""
+def cli(cluster, no_environment, command_line):
+    """`command_line` on a node of the cluster."""
     no_environment.setenv("REDIS_HOST", cluster.nodes[1].host)
     no_environment.setenv("REDIS_PORT", str(cluster.nodes[1].port))
-
-    def call(*arguments):
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
-def ask(cli):
-    def call(*arguments):
-        status, out, err = cli(*arguments, "--json")
-        assert status == 0, err
-        return json.loads(out)
-
-    return call
+    return command_line
 
 
 @pytest.fixture

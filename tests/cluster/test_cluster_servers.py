@@ -1,26 +1,16 @@
 """The clusters that other tests rely on: they do what they say, and leave nothing behind."""
 
-import os
-
 import pytest
 import redis
 
 from aiecs_redis.testing import ClusterServers, ServerError
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def client_of(cluster):
     return redis.RedisCluster(**cluster.kwargs, decode_responses=True)
 
 
-def test_it_serves_as_soon_as_it_is_started_and_leaves_nothing_behind():
+def test_it_serves_as_soon_as_it_is_started_and_leaves_nothing_behind(alive):
     with ClusterServers() as cluster:
         pids = [node.pid for node in cluster.nodes]
         folders = [node.folder for node in cluster.nodes]

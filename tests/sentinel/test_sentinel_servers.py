@@ -1,6 +1,5 @@
 """The Sentinels that other tests rely on: they do what they say, and leave nothing behind."""
 
-import os
 import time
 
 import pytest
@@ -9,15 +8,7 @@ import redis
 from aiecs_redis.testing import SentinelServers
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_it_serves_as_soon_as_it_is_started_and_leaves_nothing_behind():
+def test_it_serves_as_soon_as_it_is_started_and_leaves_nothing_behind(alive):
     with SentinelServers(replicas=1, sentinels=2, name="other") as group:
         everybody = [*group.servers, *group.sentinels]
         pids = [server.pid for server in everybody]
