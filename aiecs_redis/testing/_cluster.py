@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import redis.exceptions
 from redis.crc import key_slot
 
 from aiecs_redis.testing._certificates import Certificates, ServerError
-from aiecs_redis.testing._member import Member, together, wait_for
+from aiecs_redis.testing._member import Group, Member, together, wait_for
 from aiecs_redis.testing._server import ConfigValue, free_local_port, quoted, redis_version
 
 __all__ = ["SLOTS", "ClusterNode", "ClusterServers", "NodeView", "SlotMove"]
@@ -198,7 +196,7 @@ class SlotMove:
         )
 
 
-class ClusterServers:
+class ClusterServers(Group):
     """A Redis Cluster of our own on 127.0.0.1: it starts with `start()` or `with`, in about 3 s.
 
     The slots are spread evenly over the masters; nothing is written to disk but who is who.
@@ -234,12 +232,12 @@ class ClusterServers:
     ) -> None:
         if masters < 1 or replicas < 0:
             raise ValueError(f"masters={masters}, replicas={replicas}: at least 1 and 0")
+        super().__init__()
         self.nodes: list[ClusterNode] = []
         self._masters = masters
         self._replicas = replicas
         self._tls = tls
         self._executable = executable
-        self._folder: Path | None = None
         self._options: dict[str, Any] = {
             "requirepass": requirepass,
             "tls": tls,
@@ -252,9 +250,6 @@ class ClusterServers:
 
     def __enter__(self) -> ClusterServers:
         return self.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.nodes)} nodes>"
@@ -294,9 +289,7 @@ class ClusterServers:
             certificates = Certificates(self._folder) if self._tls else None
             for number in range(self._masters * (1 + self._replicas)):
                 node = ClusterNode(certificates=certificates, **self._options)
-                node.folder = self._folder / f"node-{number}"
-                node.folder.mkdir()
-                node._swept_folders = (self._folder,)
+                self._take_in(node, f"node-{number}")
                 self.nodes.append(node)
             together(ClusterNode.start, self.nodes)
             self._form()
@@ -305,17 +298,12 @@ class ClusterServers:
             raise
         return self
 
-    def stop(self) -> None:
-        """Stop all nodes and remove the folder."""
-        nodes, self.nodes = self.nodes, []
-        together(ClusterNode.stop, nodes)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+    def _everybody(self) -> list[ClusterNode]:
+        return self.nodes
 
-    def logs(self, lines: int = 20) -> str:
-        """Return the last lines of every node's log, each under its address."""
-        return "\n".join(f"--- {node!r}\n{node.log(lines)}" for node in self.nodes)
+    def _dismiss(self) -> list[ClusterNode]:
+        nodes, self.nodes = self.nodes, []
+        return nodes
 
     def _form(self) -> None:
         masters = self.nodes[: self._masters]
@@ -332,7 +320,7 @@ class ClusterServers:
             for other in self.nodes:
                 if other is not node:
                     node.call("CLUSTER", "MEET", other.host, other.port)
-        self._wait(self._strangers, 20)
+        self._wait_until_none(self._strangers, 20)
         for number, node in enumerate(self.nodes[self._masters :]):
             node.call("CLUSTER", "REPLICATE", masters[number % len(masters)].id)
         self.wait_until_agreed()
@@ -451,6 +439,8 @@ class ClusterServers:
 
         return wait_for(promoted, timeout, lambda: f"none of {watched} became master", 0.005)
 
+    # ------------------------------------------------------------------- agreement
+
     def wait_until_agreed(self, timeout: float = 30) -> None:
         """Return when all nodes that run tell the same of one another, the state is ok, and the
         replicas are in step.
@@ -458,20 +448,7 @@ class ClusterServers:
         Raises:
             ServerError: it does not come to that in `timeout` seconds; with the last difference.
         """
-        self._wait(self._disagreement, timeout)
-
-    def _wait(self, ask: Callable[[], str | None], timeout: float) -> None:
-        last = ""
-
-        def settled() -> bool:
-            nonlocal last
-            try:
-                last = ask() or ""
-            except redis.exceptions.RedisError as exc:
-                last = f"{type(exc).__name__}: {exc}"
-            return not last
-
-        wait_for(settled, timeout, lambda: f"the cluster does not agree: {last}", 0.03)
+        super().wait_until_agreed(timeout)
 
     def _disagreement(self) -> str | None:
         living = self._living()

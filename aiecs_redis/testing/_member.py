@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
@@ -13,7 +15,7 @@ import redis.exceptions
 from aiecs_redis.testing._certificates import ServerError
 from aiecs_redis.testing._server import RedisServer, free_local_port
 
-__all__ = ["Member", "together", "wait_for"]
+__all__ = ["Group", "Member", "together", "wait_for"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,3 +103,79 @@ class Member(RedisServer):
         if admin is not None:
             admin[1].close()
         super()._end(number)
+
+
+class Group:
+    """Servers that belong together, each in a folder of its own below one of the group."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop all of them and remove the folder."""
+        everybody = self._dismiss()
+        together(RedisServer.stop, everybody)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def recover(self, timeout: float = 40) -> None:
+        """Resume and start again what was paused and killed; return when all agree again.
+
+        Raises:
+            ServerError: as `wait_until_agreed()`.
+        """
+        for server in self._everybody():
+            if server.paused:
+                server.resume()
+            server.start()
+        self.wait_until_agreed(timeout)
+
+    def logs(self, lines: int = 20) -> str:
+        """Return the last lines of everybody's log, each under its address."""
+        return "\n".join(f"--- {server!r}\n{server.log(lines)}" for server in self._everybody())
+
+    def wait_until_agreed(self, timeout: float = 40) -> None:
+        """Return when those that run tell the same of one another, and all is well.
+
+        Raises:
+            ServerError: it does not come to that in `timeout` seconds; with the last difference.
+        """
+        self._wait_until_none(self._disagreement, timeout)
+
+    # What the groups do in ways of their own.
+
+    def _everybody(self) -> Sequence[Member]:
+        raise NotImplementedError
+
+    def _dismiss(self) -> Sequence[Member]:
+        """Return everybody, and have nobody from then on."""
+        raise NotImplementedError
+
+    def _disagreement(self) -> str | None:
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------- helpers
+
+    def _take_in(self, server: Member, name: str) -> None:
+        assert self._folder is not None
+        server.folder = self._folder / name
+        server.folder.mkdir()
+        server._swept_folders = (self._folder,)
+
+    def _wait_until_none(self, ask: Callable[[], str | None], timeout: float) -> None:
+        """Ask again and again for what is still amiss, until there is nothing."""
+        last = ""
+
+        def settled() -> bool:
+            nonlocal last
+            try:
+                last = ask() or ""
+            except redis.exceptions.RedisError as exc:
+                last = f"{type(exc).__name__}: {exc}"
+            return not last
+
+        wait_for(settled, timeout, lambda: f"{self!r} does not agree: {last}", 0.03)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import redis.exceptions
 
 from aiecs_redis.testing._certificates import Certificates, ServerError
-from aiecs_redis.testing._member import Member, together, wait_for
+from aiecs_redis.testing._member import Group, Member, together, wait_for
 from aiecs_redis.testing._server import ConfigValue, RedisServer, quoted, redis_version
 
 __all__ = ["SentinelServer", "SentinelServers"]
@@ -79,7 +78,7 @@ class SentinelServer(Member):
         return None if found is None else (found[0], int(found[1]))
 
 
-class SentinelServers:
+class SentinelServers(Group):
     """A master, its replicas and Sentinels over them, on 127.0.0.1.
 
     It starts with `start()` or `with`, in about 3 s.
@@ -126,6 +125,7 @@ class SentinelServers:
                     "passwords of letters and digits only: Sentinel writes others into its"
                     " configuration in a way that it cannot read"
                 )
+        super().__init__()
         self.name = name
         self.servers: list[_Replicated] = []
         self.sentinels: list[SentinelServer] = []
@@ -139,13 +139,9 @@ class SentinelServers:
             "config": config,
             "executable": executable,
         }
-        self._folder: Path | None = None
 
     def __enter__(self) -> SentinelServers:
         return self.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     def __repr__(self) -> str:
         return (
@@ -187,7 +183,7 @@ class SentinelServers:
             certificates = Certificates(self._folder) if tls else None
             for number in range(servers):
                 server = _Replicated(certificates=certificates, **self._options)
-                self._settle(server, f"server-{number}")
+                self._take_in(server, f"server-{number}")
                 self.servers.append(server)
             first, *others = self.servers
             first.start()
@@ -200,7 +196,7 @@ class SentinelServers:
                     executable=executable,
                     certificates=certificates,
                 )
-                self._settle(sentinel, f"sentinel-{number}")
+                self._take_in(sentinel, f"sentinel-{number}")
                 sentinel.lines = tuple(self._monitored(first))
                 self.sentinels.append(sentinel)
             together(RedisServer.start, [*others, *self.sentinels])
@@ -210,25 +206,13 @@ class SentinelServers:
             raise
         return self
 
-    def stop(self) -> None:
-        """Stop all of them and remove the folder."""
+    def _everybody(self) -> list[Member]:
+        return [*self.servers, *self.sentinels]
+
+    def _dismiss(self) -> list[Member]:
         everybody = [*self.sentinels, *self.servers]
         self.servers, self.sentinels = [], []
-        together(RedisServer.stop, everybody)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    def logs(self, lines: int = 20) -> str:
-        """Return the last lines of everybody's log, each under its address."""
-        everybody = [*self.servers, *self.sentinels]
-        return "\n".join(f"--- {server!r}\n{server.log(lines)}" for server in everybody)
-
-    def _settle(self, server: RedisServer, name: str) -> None:
-        assert self._folder is not None
-        server.folder = self._folder / name
-        server.folder.mkdir()
-        server._swept_folders = (self._folder,)
+        return everybody
 
     def _monitored(self, master: RedisServer) -> Iterator[tuple[str, ConfigValue]]:
         down_after, failover_timeout = self._milliseconds
@@ -314,17 +298,7 @@ class SentinelServers:
         Raises:
             ServerError: it does not come to that in `timeout` seconds; with the last difference.
         """
-        last = ""
-
-        def settled() -> bool:
-            nonlocal last
-            try:
-                last = self._disagreement() or ""
-            except redis.exceptions.RedisError as exc:
-                last = f"{type(exc).__name__}: {exc}"
-            return not last
-
-        wait_for(settled, timeout, lambda: f"the Sentinels do not agree: {last}", 0.05)
+        super().wait_until_agreed(timeout)
 
     def _disagreement(self) -> str | None:
         master = self.master()

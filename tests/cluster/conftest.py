@@ -27,11 +27,7 @@ def three_masters_three_replicas(needs_server):
 
 def put_right(cluster):
     """Start and resume what a test has killed and paused, and remove all data."""
-    for node in cluster.nodes:
-        if node.paused:
-            node.resume()
-        node.start()
-    cluster.wait_until_agreed()
+    cluster.recover()
     for node in cluster.masters():
         node.call("FLUSHALL")
 

@@ -49,11 +49,7 @@ def cluster(servers):
 
 
 def put_right(cluster):
-    for node in cluster.nodes:
-        if node.paused:
-            node.resume()
-        node.start()
-    cluster.wait_until_agreed()
+    cluster.recover()
     for node in cluster.nodes:  # not before all know who is master
         node.call("CLIENT", "UNPAUSE")
 

@@ -22,11 +22,7 @@ def three_sentinels(needs_server):
 @pytest.fixture
 def group(three_sentinels):
     """Three Sentinels over a master without data and two replicas. Tests may kill and promote."""
-    for server in [*three_sentinels.servers, *three_sentinels.sentinels]:
-        if server.paused:
-            server.resume()
-        server.start()
-    three_sentinels.wait_until_agreed()
+    three_sentinels.recover()
     three_sentinels.master().call("FLUSHALL")
     return three_sentinels
 
