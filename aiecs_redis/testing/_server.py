@@ -350,8 +350,8 @@ class RedisServer(Server):
             raise
 
     def stop(self) -> None:
-        """Stop it (SIGTERM, after 5 s SIGKILL) and remove its folder."""
-        self._end(signal.SIGTERM)
+        """End it at once (SIGKILL: there is nothing for it to keep) and remove its folder."""
+        self._end(signal.SIGKILL)
         _running.discard(self)
         if not self._keeps_certificates:
             self.certificates = None
