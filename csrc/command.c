@@ -203,9 +203,6 @@ static void
 finish(ArCommand *command, ar_status status, PyObject *result)
 {
     Py_INCREF(command);
-    if (status == AR_DONE && command->as_bool) {
-        Py_SETREF(result, PyBool_FromLong(PyObject_IsTrue(result) == 1));
-    }
     command->status = status;
     Py_XSETREF(command->result, result);
     command->unretrieved = status == AR_FAILED && !command->quiet;
@@ -277,14 +274,44 @@ ar_command_fail(ArCommand *command, PyObject *exception)
     }
 }
 
+/* What the value becomes on its way to the waiter; NULL with an exception set. Steals it. Of a user's response
+ * callback it may be anything. */
+static PyObject *
+as_asked(const ArCommand *command, PyObject *value)
+{
+    if (!command->as_bool || value == NULL) {
+        return value;
+    }
+    int truth = PyObject_IsTrue(value);
+    Py_DECREF(value);
+    return truth < 0 ? NULL : PyBool_FromLong(truth);
+}
+
+/* Steals `value`; NULL: with an exception set. */
+static void
+finish_with(ArCommand *command, PyObject *value)
+{
+    if (ar_command_finished(command)) { /* the Python code called for the value may cancel */
+        Py_XDECREF(value);
+        PyErr_Clear();
+    } else if (value != NULL) {
+        finish(command, AR_DONE, value);
+    } else {
+        ar_command_fail_pending_exception(command);
+    }
+}
+
 void
 ar_command_complete(ArCommand *command, PyObject *value)
 {
     if (ar_command_finished(command)) {
         Py_DECREF(value);
-    } else {
-        finish(command, AR_DONE, value);
+        return;
     }
+    int delivering = suspend_delivery(command);
+    value = as_asked(command, value);
+    resume_delivery(command, delivering);
+    finish_with(command, value);
 }
 
 void
@@ -301,15 +328,10 @@ ar_command_reply(ArCommand *command, PyObject *reply)
         return;
     }
     int delivering = suspend_delivery(command);
-    PyObject *value = command->ops->convert(command, reply);
+    PyObject *value = as_asked(command, command->ops->convert(command, reply));
     resume_delivery(command, delivering);
-    if (ar_command_finished(command)) { /* a response callback may cancel */
-        Py_XDECREF(value);
-        PyErr_Clear();
-    } else if (value != NULL) {
-        finish(command, AR_DONE, value);
-    } else if (PyErr_Occurred()) {
-        ar_command_fail_pending_exception(command);
+    if (value != NULL || PyErr_Occurred()) {
+        finish_with(command, value);
     }
     /* else: an awaitable is being waited for, and will finish it */
 }

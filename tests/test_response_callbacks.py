@@ -112,3 +112,26 @@ async def test_what_it_raises(client):
         with pytest.raises(ValueError, match="not this one"):
             await client.get("string")
     assert await client.ping()
+
+
+class NoTruth:
+    """What a callback may return, too."""
+
+    def __bool__(self) -> bool:
+        raise LookupError("neither true nor false")
+
+
+async def test_a_result_without_truth(server):
+    """The documented client asks for the truth of what the callback has made of the reply."""
+    client = aiecs_redis.RedisClient(server.kwargs)
+    await client.initialize()
+    try:
+        redis = await client.get_client()
+        redis.set_response_callback("EXISTS", lambda reply: NoTruth())
+        with pytest.raises(LookupError, match="neither true nor false"):
+            await client.exists("string")
+        redis.set_response_callback("SET", lambda reply: NoTruth())
+        assert await client.set("string", "text") is False
+        assert await client.get("string") == "text"
+    finally:
+        await client.close()
