@@ -71,11 +71,12 @@ reply_is(PyObject *reply, const char *text)
     return PyUnicode_Check(reply) && PyUnicode_CompareWithASCIIString(reply, text) == 0;
 }
 
+/* -1 with an exception set: it is an object that is neither. */
 static int
 option_is_true(PyObject *options, const char *name)
 {
     PyObject *value = options != NULL ? PyDict_GetItemString(options, name) : NULL;
-    return value != NULL && PyObject_IsTrue(value) == 1;
+    return value != NULL ? PyObject_IsTrue(value) : 0;
 }
 
 static PyObject *
@@ -105,12 +106,14 @@ pairs_to_dict(PyObject *pairs)
 PyObject *
 ar_convert_natively(long operation, PyObject *options, PyObject *reply)
 {
+    int asked;
     switch (operation) {
     case AR_CONVERT_BOOL_OK:
         return PyBool_FromLong(reply_is(reply, "OK"));
     case AR_CONVERT_SET:
-        if (reply == Py_None || option_is_true(options, "get")) {
-            return Py_NewRef(reply);
+        asked = reply == Py_None ? 1 : option_is_true(options, "get");
+        if (asked != 0) {
+            return asked < 0 ? NULL : Py_NewRef(reply);
         }
         return reply_is(reply, "OK") ? Py_NewRef(Py_True) : NULL;
     case AR_CONVERT_BOOL:
@@ -128,7 +131,7 @@ ar_convert_natively(long operation, PyObject *options, PyObject *reply)
         return reply == Py_None || PyFloat_CheckExact(reply) ? Py_NewRef(reply)
                                                              : PyNumber_Float(reply);
     case AR_CONVERT_SCORES:
-        return option_is_true(options, "withscores") ? NULL : Py_NewRef(reply);
+        return option_is_true(options, "withscores") != 0 ? NULL : Py_NewRef(reply);
     case AR_CONVERT_IDENTITY:
         return Py_NewRef(reply);
     case AR_CONVERT_ZADD:

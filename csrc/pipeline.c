@@ -264,7 +264,11 @@ pipeline_setattro(ArPipeline *self, PyObject *name, PyObject *value)
         return -1;
     }
     if (PyUnicode_Compare(name, state->str_watching) == 0) {
-        self->watching = value != NULL && PyObject_IsTrue(value) == 1;
+        int watching = value != NULL ? PyObject_IsTrue(value) : 0;
+        if (watching < 0) {
+            return -1;
+        }
+        self->watching = watching;
         update_diverted(self);
     } else if (PyUnicode_Compare(name, state->str_execute_command) == 0) {
         return ar_target_check_override(&self->target);

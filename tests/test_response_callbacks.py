@@ -121,6 +121,17 @@ class NoTruth:
         raise LookupError("neither true nor false")
 
 
+async def test_an_option_without_truth(client):
+    """Options reach the response callbacks, which ask for their truth."""
+    with pytest.raises(LookupError, match="neither true nor false"):
+        await client.execute_command("SET", "string", "text", get=NoTruth())
+    pipe = client.pipeline(transaction=False)
+    pipe.execute_command("SET", "string", "text", get=NoTruth())
+    with pytest.raises(LookupError, match="neither true nor false"):
+        await pipe.execute()
+    assert await client.get("string") == b"text"
+
+
 async def test_a_result_without_truth(server):
     """The documented client asks for the truth of what the callback has made of the reply."""
     client = aiecs_redis.RedisClient(server.kwargs)
