@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from benchmarks.workloads import (
     is_cluster,
 )
 
-PROCESS_SECONDS = 120.0
+PROCESS_SECONDS = 60.0
 LOOPS = ("asyncio", "uvloop")
 MANY_TASKS = 1_000  # at a fixed rate: nobody knows how many will wait at once
 FLOOR = "asyncio alone"  # stands in the client's place for the memory of tasks without a client
@@ -41,6 +42,10 @@ class CellError(Exception):
 
 class WrongCell(CellError):
     """The client returned a wrong value."""
+
+
+class EndlessCell(CellError):
+    """The client did not come to an end."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,25 @@ def run_cell(cell: Cell, address: Address, durations: Durations) -> Result:
 
     Raises:
         WrongCell: the client returned a wrong value.
-        CellError: it failed in another way.
+        EndlessCell: it did not come to an end.
+        CellError: it failed in another way, or its process was killed.
     """
     order = {"cell": asdict(cell), "address": list(address), "durations": list(durations)}
     command = [sys.executable, "-m", "benchmarks.cell", json.dumps(order)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise CellError(f"no result after {PROCESS_SECONDS} seconds") from None
-    answer = _last_json(done.stdout)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=PROCESS_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise EndlessCell(f"no result after {PROCESS_SECONDS:g} seconds") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # a publisher it has started, too
+    answer = _last_json(output)
     if answer is None:
-        last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        raise CellError(last[0])
+        raise CellError(_last_words(process.returncode, errors))
     if "wrong" in answer:
         raise WrongCell(answer["wrong"])
     if "error" in answer:
@@ -80,11 +92,18 @@ def run_cell(cell: Cell, address: Address, durations: Durations) -> Result:
 
 
 def _last_json(text: str) -> dict[str, Any] | None:
-    lines = text.strip().splitlines()
-    if not lines or not lines[-1].startswith("{"):
+    """None where the process was killed before it had written all of it."""
+    try:
+        answer = json.loads((text.strip().splitlines() or [""])[-1])
+    except json.JSONDecodeError:
         return None
-    answer: dict[str, Any] = json.loads(lines[-1])
-    return answer
+    return answer if isinstance(answer, dict) else None
+
+
+def _last_words(status: int, errors: str) -> str:
+    if status < 0:
+        return f"killed by signal {-status}"
+    return (errors.strip().splitlines() or [f"status {status}"])[-1]
 
 
 async def _measure(cell: Cell, address: Address, durations: Durations) -> dict[str, Any]:
@@ -109,21 +128,28 @@ async def _measure(cell: Cell, address: Address, durations: Durations) -> dict[s
         return (await measure(workload, commands, durations))._asdict()
 
 
-def _run(main: Coroutine[Any, Any, dict[str, Any]], loop: str) -> dict[str, Any]:
-    if loop == "uvloop":
+def measure_here(cell: Cell, address: Address, durations: Durations) -> dict[str, Any]:
+    """Run the cell in this process.
+
+    Raises:
+        WrongReply: the client returned a wrong value.
+        Exception: whatever else the client raises.
+    """
+    work = _measure(cell, address, durations)
+    if cell.loop == "uvloop":
         import uvloop
 
-        return uvloop.run(main)
-    return asyncio.run(main)
+        return uvloop.run(work)
+    return asyncio.run(work)
 
 
 def main(argument: str) -> None:
     order = json.loads(argument)
     cell = Cell(**order["cell"])
-    work = _measure(cell, Address(*order["address"]), Durations(*order["durations"]))
+    address, durations = Address(*order["address"]), Durations(*order["durations"])
     answer: dict[str, Any]
     try:
-        answer = {"measured": _run(work, cell.loop)}
+        answer = {"measured": measure_here(cell, address, durations)}
         answer["peak_rss_mib"] = memory.peak_resident_bytes() / memory.MIB
     except WrongReply as error:
         answer = {"wrong": str(error)}

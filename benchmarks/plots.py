@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Optional
+from collections.abc import Sequence
 
 from benchmarks.clients import CLIENTS, DOCUMENTED, OURS
-from benchmarks.report import Report
-from benchmarks.summary import INTERVAL_FROM, Summary
+from benchmarks.report import CPU, PER_SECOND, Report
+from benchmarks.summary import Summary, interval_of
 from benchmarks.svg import COLORS, Drawing, Scale, around, short
 from benchmarks.workloads import AT_RATE, SWEEP, WORKLOADS
 
 WIDTH = 860
 ROW = 27
-Figure = Callable[[str, str], Optional[Summary]]
 
 
 def draw_all(found: Report) -> dict[str, str]:
     """By name; those the run has no figures for are left out."""
+    speed = "Commands per second (more is better, logarithmic)"
+    cpu = "Client CPU per command, µs (less is better, logarithmic)"
     drawings = {
-        "speed": _speed(found),
-        "cpu": _cpu(found),
+        "speed": _dots(found, speed, PER_SECOND),
+        "cpu": _dots(found, cpu, CPU),
         "concurrency": _concurrency(found),
         "latency": _latency(found),
     }
@@ -35,58 +35,34 @@ def _compared(found: Report) -> list[str]:
     return [client for client in found.clients if client != DOCUMENTED]
 
 
-def _speed(found: Report) -> Drawing | None:
-    loop = found.loops[0] if found.loops else ""
-    return _dots(
-        found,
-        "Commands per second (more is better, logarithmic)",
-        loop,
-        lambda name, client: found.summary(name, client, loop, "per_second"),
-        _fastest_over,
-    )
+def _loop(found: Report) -> str:
+    return found.loops[0] if found.loops else ""
 
 
-def _cpu(found: Report) -> Drawing | None:
-    loop = found.loops[0] if found.loops else ""
-    return _dots(
-        found,
-        "Client CPU per command, µs (less is better, logarithmic)",
-        loop,
-        lambda name, client: found.summary(name, client, loop, "cpu_us"),
-        _least_under,
-    )
-
-
-def _fastest_over(ours: float, theirs: Sequence[float]) -> float:
-    return ours / max(theirs)
-
-
-def _least_under(ours: float, theirs: Sequence[float]) -> float:
-    return min(theirs) / ours
-
-
-def _dots(
-    found: Report,
-    title: str,
-    loop: str,
-    figure: Figure,
-    times: Callable[[float, Sequence[float]], float],
-) -> Drawing | None:
-    """A row for each workload, a dot for each client, a whisker for its confidence interval."""
+def _begun(found: Report, title: str, height: float) -> Drawing:
+    """A drawing with its title and the clients' colours."""
     clients = _compared(found)
+    drawing = Drawing(WIDTH, round(height), title)
+    drawing.text(12, 24, title, "title")
+    drawing.legend(12, 48, clients, [color_of(client) for client in clients])
+    return drawing
+
+
+def _dots(found: Report, title: str, figure: str) -> Drawing | None:
+    """A row for each workload, a dot for each client, a whisker for its confidence interval."""
+    loop, clients = _loop(found), _compared(found)
     rows = []
     for name in found.workloads(loop):
-        summaries = {client: figure(name, client) for client in clients}
+        summaries = {client: found.summary(name, client, loop, figure) for client in clients}
         present = {client: summary for client, summary in summaries.items() if summary}
         if present:
             rows.append((name, present))
     if not rows:
         return None
-    left, right, top = 215, WIDTH - 70, 74
-    drawing = Drawing(WIDTH, top + ROW * len(rows) + 46, title)
+    intervals = bool(interval_of(found.run.rounds))
+    left, right, top = 240, WIDTH - (150 if intervals else 70), 74
+    drawing = _begun(found, title, top + ROW * len(rows) + 46)
     bottom = top + ROW * len(rows)
-    drawing.text(12, 24, title, "title")
-    drawing.legend(12, 48, clients, [color_of(client) for client in clients])
     drawing.text(WIDTH - 12, 48, "x best other", "small", "end")
     scale = around(
         [summary.mean for _, present in rows for summary in present.values()], left, right
@@ -103,10 +79,13 @@ def _dots(
             _whisker(drawing, scale(summary.low), y, scale(summary.high), y)
             radius = 6 if client == OURS else 4.5
             drawing.dot(scale(summary.mean), y, color_of(client), tip, radius)
-        theirs = [summary.mean for client, summary in present.items() if client != OURS]
-        if OURS in present and theirs:
-            ratio = times(present[OURS].mean, theirs)
-            drawing.text(WIDTH - 12, y + 4, f"{ratio:.1f}", "strong", "end")
+        times = found.times(name, loop, clients, figure)
+        if times is not None:
+            x = WIDTH - (92 if intervals else 12)
+            drawing.text(x, y + 4, f"{times.mean:.1f}", "strong", "end")
+            if intervals:
+                text = f"{times.low:.1f}..{times.high:.1f}"
+                drawing.text(WIDTH - 12, y + 4, text, "small", "end")
     drawing.text(12, bottom + 38, _footnote(found, loop), "small")
     return drawing
 
@@ -118,8 +97,7 @@ def _whisker(drawing: Drawing, x1: float, y1: float, x2: float, y2: float) -> No
 
 def _footnote(found: Report, loop: str) -> str:
     facts, rounds = found.facts, found.run.rounds
-    whiskers = "95 % confidence" if rounds >= INTERVAL_FROM else "the least and the most"
-    made = f"means of {rounds} rounds, whiskers: {whiskers}" if rounds > 1 else "one round"
+    made = f"means of {rounds} rounds, whiskers: {interval_of(rounds)}" if rounds > 1 else "1 round"
     return (
         f"{loop}; {made}; {facts['cores']} "
         f"cores with the server, {facts['python']}, Redis {facts['redis-server']}, {facts['date']}"
@@ -143,25 +121,39 @@ class _Panel:
     def mark(self, value: float) -> None:
         self.drawing.text(self.x(value), self.bottom + 16, short(value), "small", "middle")
 
+    def curve(self, client: str, points: Sequence[tuple[float, Summary | float]]) -> None:
+        """Dots that are joined; a summary has a whisker."""
+        color = color_of(client)
+        places = [(self.x(x), self.y(_middle(y))) for x, y in points]
+        self.drawing.path(places, color, width=3 if client == OURS else 2)
+        for (x, y), (left, top) in zip(points, places):
+            if isinstance(y, Summary):
+                _whisker(self.drawing, left, self.y(y.low), left, self.y(y.high))
+            self.drawing.dot(left, top, color, f"{client}, {x:,.0f}: {_middle(y):,.0f}")
+
+
+def _middle(value: Summary | float) -> float:
+    return value.mean if isinstance(value, Summary) else value
+
 
 def _concurrency(found: Report) -> Drawing | None:
-    loop = found.loops[0] if found.loops else ""
+    loop = _loop(found)
     ran = [tasks for tasks in SWEEP if f"get-{tasks}" in found.workloads(loop)]
     if len(ran) < 2:
         return None
     clients = _compared(found)
     title = "GET per second, by the number of tasks (both logarithmic)"
-    lines: dict[str, list[tuple[int, Summary]]] = {}
+    lines: dict[str, list[tuple[float, Summary]]] = {}
     for client in clients:
         summaries = [
-            (tasks, found.summary(f"get-{tasks}", client, loop, "per_second")) for tasks in ran
+            (tasks, found.summary(f"get-{tasks}", client, loop, PER_SECOND)) for tasks in ran
         ]
         lines[client] = [(tasks, summary) for tasks, summary in summaries if summary]
-    height, left, top, right, bottom = 430, 60, 74, WIDTH - 24, 360
-    drawing = Drawing(WIDTH, height, title)
-    drawing.text(12, 24, title, "title")
-    drawing.legend(12, 48, clients, [color_of(client) for client in clients])
     values = [summary.mean for points in lines.values() for _, summary in points]
+    if not values:
+        return None
+    height, left, top, right, bottom = 430, 60, 74, WIDTH - 24, 360
+    drawing = _begun(found, title, height)
     panel = _Panel(
         drawing,
         (left, top, right, bottom),
@@ -172,11 +164,7 @@ def _concurrency(found: Report) -> Drawing | None:
         panel.mark(tasks)
     drawing.text((left + right) / 2, bottom + 34, "tasks", "small", "middle")
     for client, points in lines.items():
-        places = [(panel.x(tasks), panel.y(summary.mean)) for tasks, summary in points]
-        drawing.path(places, color_of(client), width=3 if client == OURS else 2)
-        for (tasks, summary), (x, y) in zip(points, places):
-            _whisker(drawing, x, panel.y(summary.low), x, panel.y(summary.high))
-            drawing.dot(x, y, color_of(client), f"{client}, {tasks:,}: {summary.mean:,.0f}/s")
+        panel.curve(client, points)
     drawing.text(12, height - 12, _footnote(found, loop), "small")
     return drawing
 
@@ -194,9 +182,7 @@ def _latency(found: Report) -> Drawing | None:
         return None
     title = "Latency at a fixed offered rate, µs (less is better, both logarithmic)"
     height, top, bottom, gap = 412, 94, 320, 46
-    drawing = Drawing(WIDTH, height, title)
-    drawing.text(12, 24, title, "title")
-    drawing.legend(12, 48, clients, [color_of(client) for client in clients])
+    drawing = _begun(found, title, height)
     panels = (("median", 0), ("99 %", 1), ("99.9 %", 2))
     width = (WIDTH - 30 - gap * len(panels)) / len(panels)
     values = [value for latency in latencies.values() for value in latency[:3]]
@@ -215,13 +201,11 @@ def _latency(found: Report) -> Drawing | None:
             panel.mark(rate)
         for client in clients:
             points = [
-                (panel.x(AT_RATE[name]), panel.y(latencies[client, name][number]))
+                (AT_RATE[name], latencies[client, name][number])
                 for name in rates
                 if (client, name) in latencies
             ]
-            drawing.path(points, color_of(client), width=3 if client == OURS else 2)
-            for x, y in points:
-                drawing.dot(x, y, color_of(client))
+            panel.curve(client, points)
     drawing.text(WIDTH / 2, bottom + 36, "GET per second offered", "small", "middle")
     drawing.text(
         12,

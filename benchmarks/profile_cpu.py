@@ -201,7 +201,7 @@ def publish(profiles: dict[str, dict[str, float]], client: str = OURS) -> None:
 def draw(profiles: dict[str, dict[str, float]], client: str) -> str:
     """A bar for each workload, whose pieces are the parts."""
     assert len(SHADES) == len(PARTS) and COLORS
-    left, right, row, top = 205, 800, 40, 118
+    left, right, row, top = 205, 780, 40, 118
     title = f"Where the CPU time of a command goes ({client})"
     drawing = Drawing(860, top + row * len(profiles) + 14, title)
     drawing.text(12, 24, title, "title")

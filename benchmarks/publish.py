@@ -14,7 +14,7 @@ from typing import Callable
 
 from benchmarks import plots
 from benchmarks.clients import DOCUMENTED, OURS, REDIS_PY
-from benchmarks.report import Report
+from benchmarks.report import Report, times_text
 from benchmarks.server_limit import LOADS
 from benchmarks.summary import summarize
 from benchmarks.tables import Table
@@ -75,20 +75,14 @@ def _speed(found: Report) -> str:
     rows = []
     for name in found.workloads(loop):
         rates = {client: found.summary(name, client, loop, "per_second") for client in clients}
-        if rates.get(OURS) is None:
-            continue
         times = [found.times(name, loop, [REDIS_PY]), found.times(name, loop, others)]
         cells = [
-            "-" if rate is None else _emphasized(f"{rate.mean:,.0f}", client == OURS)
+            found.gap(name, client, loop)
+            if rate is None
+            else _emphasized(f"{rate.mean:,.0f}", client == OURS)
             for client, rate in rates.items()
         ]
-        rows.append(
-            (
-                WORKLOADS[name].title,
-                *cells,
-                *("-" if ratio is None else f"{ratio.mean:.1f}" for ratio in times),
-            )
-        )
+        rows.append((WORKLOADS[name].title, *cells, *map(times_text, times)))
     header = ("operations per second", *clients, "x redis-py", "x best other")
     return _bare(Table("", header, rows)) + "\n\n" + _made(found)
 
@@ -99,10 +93,12 @@ def _emphasized(text: str, strongly: bool) -> str:
 
 def _made(found: Report) -> str:
     facts = found.facts
+    rounds = found.run.rounds
+    means = "One round" if rounds == 1 else f"Means of {rounds} interleaved rounds"
     lines = [
-        f"Means of {found.run.rounds} interleaved rounds, a fresh process for each cell; "
-        f"{facts['cores']} cores shared with the server, Redis {facts['redis-server']}, "
-        f"{facts['python']}, redis-py {facts.get('redis', '?')} with hiredis, {facts['date']}."
+        f"{means}, a fresh process for each cell, on {facts['cores']} cores shared with the "
+        f"server: Redis {facts['redis-server']}, {facts['python']}, redis-py "
+        f"{facts.get('redis', '?')} with hiredis, {facts['date']}. {found.about_ratios()}"
     ]
     limits = {
         name: summarize(list(rates.values())).mean for name, rates in found.run.limits.items()
@@ -137,4 +133,5 @@ BLOCKS: dict[str, Callable[[Report], str]] = {
     "made": _made,
     "clients": lambda found: found.configurations(),
     "circumstances": lambda found: found.circumstances(),
+    "gaps": lambda found: "\n".join(f"- {line}" for line in found.gaps()) or "No cell failed.",
 }

@@ -12,7 +12,7 @@ from benchmarks.clients import CLIENTS, DOCUMENTED, OURS, REDIS_PY
 from benchmarks.open_loop import percentiles
 from benchmarks.run import Plan, Run
 from benchmarks.server_limit import LOADS
-from benchmarks.summary import Summary, ratio, summarize
+from benchmarks.summary import Summary, interval_of, ratio, summarize
 from benchmarks.tables import Table
 from benchmarks.workloads import (
     AT_RATE,
@@ -28,7 +28,9 @@ from benchmarks.workloads import (
 )
 
 NOTHING = "-"
+PER_SECOND, CPU = "per_second", "cpu_us"
 KIB = 1024
+ERROR_CHARACTERS = 150
 
 
 class Latency(NamedTuple):
@@ -49,32 +51,35 @@ class Report:
         self.plan = Plan(**content["plan"])
         self.run = Run.from_json(content)
         self.clients = list(self.plan.clients)
-        self.loops = [
-            loop
-            for loop in ("asyncio", "uvloop")
-            if any(cell.loop == loop and cell.workload in WORKLOADS for cell in self.run.cells)
-        ]
+        self.loops = [loop for loop in ("asyncio", "uvloop") if self.workloads(loop)]
 
     # ---- figures ----
 
     def workloads(self, loop: str) -> list[str]:
         """Those that were run on this loop."""
-        ran = {cell.workload for cell in (*self.run.cells, *self.run.errors) if cell.loop == loop}
+        tried = (*self.run.cells, *self.run.failures)
+        ran = {cell.workload for cell in tried if cell.loop == loop}
         return [name for name in self.plan.workloads if name in WORKLOADS and name in ran]
 
     def summary(self, name: str, client: str, loop: str, figure: str) -> Summary | None:
         samples = self.run.samples(Cell(name, client, loop), figure)
         return summarize(list(samples.values())) if samples else None
 
-    def times(self, name: str, loop: str, clients: Sequence[str]) -> Summary | None:
-        """How many times as fast as the fastest of these clients ours is."""
-        ours = self.run.samples(Cell(name, OURS, loop), "per_second")
+    def times(
+        self, name: str, loop: str, clients: Sequence[str], figure: str = PER_SECOND
+    ) -> Summary | None:
+        """How many times as fast as the fastest of these clients ours is, or as sparing of CPU.
+
+        Of every round the ratio is taken, and of these the mean and the interval.
+        """
+        ours = self.run.samples(Cell(name, OURS, loop), figure)
         found = []
         for client in clients:
-            theirs = self.run.samples(Cell(name, client, loop), "per_second")
+            theirs = self.run.samples(Cell(name, client, loop), figure)
             both = sorted(ours.keys() & theirs.keys())
             if client != OURS and both:
-                found.append(ratio([ours[n] for n in both], [theirs[n] for n in both]))
+                pair = [ours[n] for n in both], [theirs[n] for n in both]
+                found.append(ratio(*pair) if figure == PER_SECOND else ratio(*reversed(pair)))
         return min(found, default=None)
 
     def latency(self, name: str, client: str) -> Latency | None:
@@ -98,7 +103,9 @@ class Report:
     def tables(self) -> Iterator[Table]:
         for loop in self.loops:
             yield self.speed(loop)
-            yield self._per_client("Commands per second: 95 % confidence", loop, self._spread)
+            interval = interval_of(self.run.rounds)
+            if interval:
+                yield self._per_client(f"Commands per second: {interval}", loop, self._spread)
             yield self.cpu(loop)
             yield self._per_client(
                 "Latency p50 / p99 under that load, µs",
@@ -128,14 +135,14 @@ class Report:
                 (
                     workload.title,
                     *(self._text(name, client, loop, self._rate) for client in self.clients),
-                    _times_text(to_redis_py),
+                    times_text(to_redis_py),
                     _target_text(targets[0]),
-                    _times_text(to_best),
+                    times_text(to_best),
                     _target_text(targets[1]),
                     _verdict(_reached((to_redis_py, to_best), targets)),
                 )
             )
-        return Table(f"Commands per second ({loop})", header, rows)
+        return Table(f"Commands per second ({loop})", header, rows, self.about_ratios())
 
     def cpu(self, loop: str) -> Table:
         return self._per_client("Client CPU per command, µs", loop, self._cpu)
@@ -145,7 +152,10 @@ class Report:
         for name in self.plan.workloads:
             if name not in AT_RATE:
                 continue
-            cells = [_latency_text(self.latency(name, client)) for client in self.clients]
+            cells = [
+                self._latency_text(name, client) or self.gap(name, client, self.plan.loops[0])
+                for client in self.clients
+            ]
             rows.append((f"{AT_RATE[name]:,} GET/s", *cells))
         return Table(
             "Latency p50 / p99 / p99.9 at a fixed rate, µs",
@@ -154,30 +164,35 @@ class Report:
             "From the moment each command was due; (late): the client does not keep up.",
         )
 
+    def _latency_text(self, name: str, client: str) -> str:
+        latency = self.latency(name, client)
+        if latency is None:
+            return ""
+        text = f"{latency.p50:,.0f} / {latency.p99:,.0f} / {latency.p999:,.0f}"
+        return text if latency.keeps_up else "(late)"
+
     def memory(self) -> Table:
         rows = []
         for client in (FLOOR, *self.clients):
-            tasks, connection = (
-                self.growth_mib(MEMORY, client),
-                self.growth_mib(CONNECTIONS, client),
-            )
-            if tasks is not None or connection is not None:
-                rows.append(
-                    (
-                        client,
-                        NOTHING if tasks is None else f"{tasks:.1f}",
-                        NOTHING if connection is None else f"{connection * KIB:,.0f}",
-                    )
-                )
+            cells = [self._memory_text(MEMORY, client, 1, 1)]
+            cells.append(self._memory_text(CONNECTIONS, client, KIB, 0))
+            if any(cell != NOTHING for cell in cells):
+                rows.append((client, *cells))
         header = ("", "10,000 waiting tasks, MiB", "a client with one connection, KiB")
         return Table("Memory", header, rows)
+
+    def _memory_text(self, name: str, client: str, times: int, digits: int) -> str:
+        growth = self.growth_mib(name, client)
+        if growth is None:
+            return self.gap(name, client, self.plan.loops[0])
+        return f"{growth * times:,.{digits}f}"
 
     def server_limit(self) -> Table:
         """What the server's own tool makes of the same load, and which part of that we do."""
         loop = self.plan.loops[0]
         rows = []
         for name, rates in self.run.limits.items():
-            ours = self.run.samples(Cell(name, OURS, loop), "per_second")
+            ours = self.run.samples(Cell(name, OURS, loop), PER_SECOND)
             both = sorted(ours.keys() & rates.keys())
             part = ratio([ours[n] for n in both], [rates[n] for n in both]) if both else None
             target = SERVER_LIMIT_TARGETS.get(name)
@@ -187,7 +202,7 @@ class Report:
                     f"`{LOADS[name]}`",
                     f"{summarize(list(rates.values())).mean:,.0f}",
                     self._text(name, OURS, loop, self._rate),
-                    _times_text(part, 2),
+                    times_text(part, 2),
                     _target_text(target),
                     _verdict(_reached([part], [target])),
                 )
@@ -200,7 +215,26 @@ class Report:
 
     def circumstances(self) -> str:
         facts = ", ".join(f"{name} {value}" for name, value in self.facts.items())
-        return f"{self.run.rounds} rounds of {self.plan.seconds:g} s; {facts}"
+        counted = list(dict.fromkeys(f"{seconds:.2g}" for seconds in self.run.seconds))
+        return f"{rounds_text(self.run.rounds)} of {' and '.join(counted)} s; {facts}"
+
+    def about_ratios(self) -> str:
+        """What stands behind a ratio, and whether it has an interval."""
+        interval = interval_of(self.run.rounds)
+        if not interval:
+            return "With one round the ratios have no interval."
+        return f"Ratios are taken within each round; in brackets: {interval}."
+
+    def gaps(self) -> list[str]:
+        """Why a cell has no figure, or one of fewer rounds."""
+        lines = []
+        for cell, failures in self.run.failures.items():
+            last = failures[-1]
+            said = " ".join(last.error.split())[:ERROR_CHARACTERS]
+            often = "" if len(failures) == 1 else f" ({len(failures)} times)"
+            what = "a wrong reply" if last.wrong else "failed"
+            lines.append(f"{cell.workload}, {cell.client}, {cell.loop}: {what}{often}: {said}")
+        return lines
 
     def _per_client(
         self, title: str, loop: str, text: Callable[[str, str, str], str], note: str = ""
@@ -217,8 +251,8 @@ class Report:
     def _others(self) -> Iterator[tuple[str, str, str, str]]:
         loop = self.plan.loops[0]
         for name in DOCUMENTED_OF:
-            documented = self.run.samples(Cell(name, DOCUMENTED, loop), "per_second")
-            ours = self.run.samples(Cell(name, OURS, loop), "per_second")
+            documented = self.run.samples(Cell(name, DOCUMENTED, loop), PER_SECOND)
+            ours = self.run.samples(Cell(name, OURS, loop), PER_SECOND)
             both = sorted(ours.keys() & documented.keys())
             if both:
                 part = ratio([documented[n] for n in both], [ours[n] for n in both]).mean
@@ -247,7 +281,14 @@ class Report:
         cell = Cell(name, client, loop)
         if self.run.cells.get(cell):
             return text(name, client, loop)
-        return "failed" if cell in self.run.errors else NOTHING
+        return self.gap(name, client, loop)
+
+    def gap(self, name: str, client: str, loop: str) -> str:
+        """What stands in the place of a figure: "wrong", "failed", or that there is none."""
+        failures = self.run.failures.get(Cell(name, client, loop))
+        if not failures:
+            return NOTHING
+        return "wrong" if failures[-1].wrong else "failed"
 
     def _mean(self, name: str, client: str, loop: str, figure: str) -> float:
         found = self.summary(name, client, loop, figure)
@@ -255,15 +296,15 @@ class Report:
         return found.mean
 
     def _rate(self, name: str, client: str, loop: str) -> str:
-        return f"{self._mean(name, client, loop, 'per_second'):,.0f}"
+        return f"{self._mean(name, client, loop, PER_SECOND):,.0f}"
 
     def _spread(self, name: str, client: str, loop: str) -> str:
-        summary = self.summary(name, client, loop, "per_second")
+        summary = self.summary(name, client, loop, PER_SECOND)
         assert summary is not None
         return f"{summary.low:,.0f}..{summary.high:,.0f}"
 
     def _cpu(self, name: str, client: str, loop: str) -> str:
-        return f"{self._mean(name, client, loop, 'cpu_us'):.1f}"
+        return f"{self._mean(name, client, loop, CPU):.1f}"
 
     def _loaded_latency(self, name: str, client: str, loop: str) -> str:
         middle = self._mean(name, client, loop, "p50_us")
@@ -275,14 +316,11 @@ class Report:
         return f"{statistics.median(result.peak_rss_mib for result in results):.0f}"
 
 
-def _latency_text(latency: Latency | None) -> str:
-    if latency is None:
-        return NOTHING
-    text = f"{latency.p50:,.0f} / {latency.p99:,.0f} / {latency.p999:,.0f}"
-    return text if latency.keeps_up else "(late)"
+def rounds_text(rounds: int) -> str:
+    return "1 round" if rounds == 1 else f"{rounds} rounds"
 
 
-def _times_text(times: Summary | None, digits: int = 1) -> str:
+def times_text(times: Summary | None, digits: int = 1) -> str:
     if times is None:
         return NOTHING
     if times.low == times.high:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from benchmarks import server_limit
-from benchmarks.cell import FLOOR, LOOPS, Cell, CellError, Result, WrongCell, run_cell
+from benchmarks.cell import (
+    FLOOR,
+    LOOPS,
+    Cell,
+    CellError,
+    EndlessCell,
+    Result,
+    WrongCell,
+    run_cell,
+)
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations
 from benchmarks.server import Address
 from benchmarks.server_limit import LOADS
+from benchmarks.summary import INTERVAL_FROM
 from benchmarks.workloads import AT_RATE, MEMORY, ONCE, SERVER_LIMIT, WORKLOADS, is_cluster
 
 WARM_UP_PART = 0.2  # of the counting time
 LATENCY_PART = 0.25
 AT_RATE_TIMES = 2.0  # as long: the slowest thousandth is to be seen
+ROUNDS_FOR_INTERVALS = INTERVAL_FROM  # that are to fit into the minutes
+LEAST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -27,16 +39,8 @@ class Plan:
     loops: Sequence[str]
     rounds: int
     seconds: float
-    minutes: float | None = None  # no further round that would end after them
+    minutes: float | None = None  # for all rounds
     further_loop: bool = False  # uvloop, too, for the workloads that ask for it
-
-    def durations(self) -> Durations:
-        return Durations(
-            self.seconds * WARM_UP_PART,
-            self.seconds,
-            self.seconds * LATENCY_PART,
-            self.seconds * AT_RATE_TIMES,
-        )
 
     def loops_of(self, workload: str) -> Sequence[str]:
         if workload not in WORKLOADS:
@@ -44,6 +48,13 @@ class Plan:
         if self.further_loop and WORKLOADS[workload].both_loops:
             return LOOPS
         return self.loops
+
+
+def durations(seconds: float) -> Durations:
+    """Of a cell that counts for so long."""
+    return Durations(
+        seconds * WARM_UP_PART, seconds, seconds * LATENCY_PART, seconds * AT_RATE_TIMES
+    )
 
 
 @dataclass(frozen=True)
@@ -58,14 +69,32 @@ class Servers:
         return self.cluster
 
 
+@dataclass(frozen=True)
+class Failure:
+    round: int
+    error: str
+    wrong: bool = False  # a reply was not what is stored
+    endless: bool = False
+
+    @property
+    def for_good(self) -> bool:
+        """Whether the cell is not tried again."""
+        return self.wrong or self.endless
+
+
 @dataclass
 class Run:
     """All raw samples."""
 
     cells: dict[Cell, dict[int, Result]] = field(default_factory=dict)  # by round
-    errors: dict[Cell, str] = field(default_factory=dict)
+    failures: dict[Cell, list[Failure]] = field(default_factory=dict)
     limits: dict[str, dict[int, float]] = field(default_factory=dict)  # by workload and round
-    rounds: int = 0  # that are complete
+    seconds: list[float] = field(default_factory=list)  # counted per cell, of each complete round
+
+    @property
+    def rounds(self) -> int:
+        """That are complete."""
+        return len(self.seconds)
 
     def samples(self, cell: Cell, figure: str) -> dict[int, Any]:
         """By round."""
@@ -73,9 +102,21 @@ class Run:
             number: result.measured[figure] for number, result in self.cells.get(cell, {}).items()
         }
 
+    def add(self, cell: Cell, number: int, result: Result) -> None:
+        self.cells.setdefault(cell, {})[number] = result
+
+    def fail(self, cell: Cell, failure: Failure) -> None:
+        """Who has returned a wrong value has no figures of other rounds either."""
+        self.failures.setdefault(cell, []).append(failure)
+        if failure.wrong:
+            self.cells.pop(cell, None)
+
+    def given_up(self, cell: Cell) -> bool:
+        return any(failure.for_good for failure in self.failures.get(cell, ()))
+
     def as_json(self) -> dict[str, Any]:
         return {
-            "rounds": self.rounds,
+            "seconds": self.seconds,
             "cells": [
                 asdict(cell)
                 | {"round": number}
@@ -84,7 +125,11 @@ class Run:
                 for cell, results in self.cells.items()
                 for number, result in results.items()
             ],
-            "errors": [asdict(cell) | {"error": error} for cell, error in self.errors.items()],
+            "failures": [
+                asdict(cell) | asdict(failure)
+                for cell, failures in self.failures.items()
+                for failure in failures
+            ],
             "server_limit": [
                 {"workload": name, "round": number, "per_second": rate}
                 for name, rates in self.limits.items()
@@ -94,18 +139,23 @@ class Run:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Run:
-        found = cls(rounds=content["rounds"])
+        found = cls(seconds=content["seconds"])
         for entry in content["cells"]:
-            measured = dict(entry)
-            cell = Cell(*(measured.pop(name) for name in ("workload", "client", "loop")))
+            cell, measured = _split(entry)
             number, peak = measured.pop("round"), measured.pop("peak_rss_mib")
-            found.cells.setdefault(cell, {})[number] = Result(measured, peak)
-        for entry in content["errors"]:
-            found.errors[Cell(entry["workload"], entry["client"], entry["loop"])] = entry["error"]
+            found.add(cell, number, Result(measured, peak))
+        for entry in content["failures"]:
+            cell, failure = _split(entry)
+            found.fail(cell, Failure(**failure))
         for entry in content["server_limit"]:
             rates = found.limits.setdefault(entry["workload"], {})
             rates[entry["round"]] = entry["per_second"]
         return found
+
+
+def _split(entry: dict[str, Any]) -> tuple[Cell, dict[str, Any]]:
+    rest = dict(entry)
+    return Cell(*(rest.pop(name) for name in ("workload", "client", "loop"))), rest
 
 
 def run(
@@ -114,31 +164,80 @@ def run(
     tell: Callable[[str], None],
     after_round: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Run everything; errors of a client are noted, and its other cells go on.
-
-    Raises:
-        WrongCell: a client that returns wrong values ends the run.
-    """
+    """Run everything; what a client fails in is noted, and all else goes on."""
     done = Run()
     start = time.monotonic()
+    seconds = plan.seconds
     for number in range(plan.rounds):
-        begin = time.monotonic()
-        limited = _limited(plan)
-        for cell in cells_of_round(plan, number):
-            if cell.workload in limited:  # beside the cells it is compared with
-                limited.remove(cell.workload)
-                rate = _server_limit(cell.workload, plan, servers, tell)
-                done.limits.setdefault(cell.workload, {})[number] = rate
-            result = _run_cell(cell, plan, servers, done, tell)
-            if result is not None:
-                done.cells.setdefault(cell, {})[number] = result
-        done.rounds = number + 1
+        took = _run_round(plan, number, seconds, servers, done, tell)
+        done.seconds.append(seconds)
         after_round(done)
-        now = time.monotonic()
-        tell(f"round {done.rounds} took {now - begin:.0f} s, all so far {now - start:.0f} s")
-        if plan.minutes is not None and now - start + (now - begin) > plan.minutes * 60:
-            break
+        so_far = time.monotonic() - start
+        tell(f"round {number + 1} took {sum(took.values()):.0f} s, all so far {so_far:.0f} s")
+        if plan.minutes is not None:
+            costs, left = Costs.of(took, seconds), plan.minutes * 60 - so_far
+            further = ROUNDS_FOR_INTERVALS - done.rounds
+            if further > 0:
+                seconds = min(max(costs.counting_in(left / further), LEAST_SECONDS), plan.seconds)
+            if costs.of_round(seconds) > left:
+                break
     return done
+
+
+def _run_round(
+    plan: Plan,
+    number: int,
+    seconds: float,
+    servers: Servers,
+    done: Run,
+    tell: Callable[[str], None],
+) -> dict[Cell, float]:
+    """Seconds that each cell took."""
+    took: dict[Cell, float] = {}
+    limited = _limited(plan)
+    for cell in cells_of_round(plan, number):
+        if done.given_up(cell):
+            continue
+        begin = time.monotonic()
+        if cell.workload in limited:  # beside the cells it is compared with
+            limited.remove(cell.workload)
+            _server_limit(cell.workload, number, seconds, servers, done, tell)
+        what = f"{cell.workload} {cell.client} {cell.loop}"
+        try:
+            result = run_cell(cell, servers.of(cell.workload), durations(seconds))
+        except CellError as error:
+            wrong, endless = isinstance(error, WrongCell), isinstance(error, EndlessCell)
+            done.fail(cell, Failure(number, str(error), wrong, endless))
+            tell(f"{what}: {'a wrong reply, ' if wrong else ''}{error}")
+        else:
+            done.add(cell, number, result)
+            tell(f"{what}: {_in_short(cell.workload, result.measured)}")
+        took[cell] = time.monotonic() - begin
+    return took
+
+
+class Costs(NamedTuple):
+    """Seconds that a further round takes: `fixed`, and `each` for each second its cells count."""
+
+    fixed: float  # a process has to start, however little it counts
+    each: float
+
+    @classmethod
+    def of(cls, took: Mapping[Cell, float], seconds: float) -> Costs:
+        """By what the cells of a round took when they counted for `seconds`."""
+        again = {cell: wall for cell, wall in took.items() if cell.workload not in ONCE}
+        one = durations(1.0)
+        closed, at_rate = one.warm_up + one.counting + one.latency, one.warm_up + one.at_rate
+        each = sum(at_rate if cell.workload in AT_RATE else closed for cell in again)
+        return cls(max(sum(again.values()) - each * seconds, 0.0), each)
+
+    def of_round(self, seconds: float) -> float:
+        return self.fixed + self.each * seconds
+
+    def counting_in(self, took: float) -> float:
+        """How long the cells may count in a round that is to take so long; not above zero: it
+        cannot."""
+        return (took - self.fixed) / self.each if self.each else took
 
 
 def cells_of_round(plan: Plan, number: int) -> Iterator[Cell]:
@@ -160,10 +259,21 @@ def _limited(plan: Plan) -> set[str]:
     return LOADS.keys() & set(plan.workloads)
 
 
-def _server_limit(name: str, plan: Plan, servers: Servers, tell: Callable[[str], None]) -> float:
-    rate = server_limit.measure_server(servers.single, LOADS[name], plan.seconds)
-    tell(f"{name} {server_limit.TOOL}: {rate:,.0f}/s")
-    return rate
+def _server_limit(
+    name: str,
+    number: int,
+    seconds: float,
+    servers: Servers,
+    done: Run,
+    tell: Callable[[str], None],
+) -> None:
+    try:
+        rate = server_limit.measure_server(servers.single, LOADS[name], seconds)
+    except server_limit.ToolError as error:
+        tell(f"{name} {error}")
+    else:
+        done.limits.setdefault(name, {})[number] = rate
+        tell(f"{name} {server_limit.TOOL}: {rate:,.0f}/s")
 
 
 def _clients_of(name: str, clients: Sequence[str]) -> list[str]:
@@ -173,23 +283,6 @@ def _clients_of(name: str, clients: Sequence[str]) -> list[str]:
     if name == MEMORY:
         return [FLOOR, *chosen]
     return chosen
-
-
-def _run_cell(
-    cell: Cell, plan: Plan, servers: Servers, done: Run, tell: Callable[[str], None]
-) -> Result | None:
-    what = f"{cell.workload} {cell.client} {cell.loop}"
-    try:
-        result = run_cell(cell, servers.of(cell.workload), plan.durations())
-    except WrongCell:
-        tell(f"{what}: wrong reply")
-        raise
-    except CellError as error:
-        done.errors[cell] = str(error)
-        tell(f"{what}: {error}")
-        return None
-    tell(f"{what}: {_in_short(cell.workload, result.measured)}")
-    return result
 
 
 def _in_short(workload: str, measured: dict[str, Any]) -> str:

@@ -16,6 +16,10 @@ TOOL = "redis-benchmark"
 TRIAL = 2_000  # commands, to learn how many fill the time
 
 
+class ToolError(Exception):
+    """The tool has failed."""
+
+
 class Load(NamedTuple):
     at_once: int  # commands on their way
     command: tuple[str, ...]
@@ -43,14 +47,19 @@ def available() -> bool:
 
 
 def measure_server(address: Address, load: Load, seconds: float) -> float:
-    """Return commands per second; the keys are those of `data.seed`."""
+    """Return commands per second; the keys are those of `data.seed`.
+
+    Raises:
+        ToolError: the tool has failed.
+    """
     return _per_second(address, load, max(TRIAL, int(_per_second(address, load, TRIAL) * seconds)))
 
 
 def _per_second(address: Address, load: Load, count: int) -> float:
     where = ["-h", address.host, "-p", str(address.port)]
     how = ["-c", "1", "-P", str(load.at_once), "-n", str(count), "--csv"]
-    done = subprocess.run(
-        [TOOL, *where, *how, *load.command], capture_output=True, text=True, check=True
-    )
-    return float(list(csv.DictReader(io.StringIO(done.stdout)))[-1]["rps"])
+    done = subprocess.run([TOOL, *where, *how, *load.command], capture_output=True, text=True)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    if done.returncode or not rows:
+        raise ToolError(f"{TOOL} failed: {(done.stderr + done.stdout).strip()}")
+    return float(rows[-1]["rps"])

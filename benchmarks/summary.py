@@ -34,6 +34,15 @@ def summarize(samples: Sequence[float]) -> Summary:
     return Summary(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
 
+def interval_of(rounds: int) -> str:
+    """What `low` and `high` of so many rounds are."""
+    if rounds < 2:
+        return ""
+    if rounds < INTERVAL_FROM:
+        return f"the least and the most of {rounds} rounds"
+    return "95 % confidence"
+
+
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Summary:
     """How many times theirs ours is, round by round: what slowed a whole round down cancels out."""
     return summarize([our / their for our, their in zip(ours, theirs)])

@@ -121,13 +121,24 @@ def _listed() -> Iterator[Workload]:
     )
     yield Workload("cluster-get-50", "cluster: GET, 50 tasks", 50, operations.get, cluster=True)
     yield Workload(
-        f"cluster-pipeline-{PIPELINE}",
-        f"cluster: pipeline of {PIPELINE} GET",
-        1,
-        operations.pipeline_of(PIPELINE),
-        commands=PIPELINE,
+        "cluster-set-50",
+        "cluster: SET with ex, 50 tasks",
+        data.WRITES,
+        operations.set_with_expiry,
         cluster=True,
     )
+    for name, title, operation in (
+        ("pipeline", f"{PIPELINE} GET", operations.pipeline_of(PIPELINE)),
+        ("mixed", "50 SET, 50 GET", operations.mixed_pipeline_of(PIPELINE, transaction=False)),
+    ):
+        yield Workload(
+            f"cluster-{name}-{PIPELINE}",
+            f"cluster: pipeline of {title}",
+            1,
+            operation,
+            commands=PIPELINE,
+            cluster=True,
+        )
 
 
 WORKLOADS = {workload.name: workload for workload in _listed()}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import shutil
+import signal
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -31,7 +36,8 @@ from benchmarks import (
     ticker,
     toolkit,
 )
-from benchmarks.cell import Cell, WrongCell, run_cell
+from benchmarks import cell as cell_module
+from benchmarks.cell import Cell, Result, WrongCell, measure_here, run_cell
 from benchmarks.clients import (
     CLIENTS,
     CLUSTER,
@@ -44,7 +50,7 @@ from benchmarks.clients import (
 )
 from benchmarks.clients.commands import LISTEN, Commands, Receive
 from benchmarks.measure import Durations
-from benchmarks.run import Plan, Run, cells_of_round
+from benchmarks.run import Costs, Failure, Plan, Run, cells_of_round
 from benchmarks.server import Address, cluster, server
 from benchmarks.summary import ratio, summarize
 from benchmarks.workloads import AT_RATE, CONNECTIONS, MEMORY, WORKLOADS, is_cluster
@@ -79,10 +85,10 @@ def nodes() -> Iterator[Address]:
     ],
 )
 def test_every_workload_runs(address: Address, workload: str, client: str) -> None:
-    result = run_cell(Cell(workload, client, "asyncio"), address, TINY)
+    measured = measure_here(Cell(workload, client, "asyncio"), address, TINY)
     figures = {MEMORY: "before_mib", CONNECTIONS: "before_mib"}
     figure = figures.get(workload, "samples" if workload in AT_RATE else "per_second")
-    assert result.measured[figure] > 0
+    assert measured[figure] > 0
 
 
 @pytest.mark.parametrize("client", [REDIS_PY, OURS])
@@ -90,7 +96,7 @@ def test_every_workload_runs(address: Address, workload: str, client: str) -> No
 def test_every_workload_of_a_cluster_runs(nodes: Address, workload: str, client: str) -> None:
     if not CLIENTS[client].takes(workload):
         pytest.skip("it has no cluster class")
-    assert run_cell(Cell(workload, client, "asyncio"), nodes, TINY).measured["per_second"] > 0
+    assert measure_here(Cell(workload, client, "asyncio"), nodes, TINY)["per_second"] > 0
 
 
 @pytest.mark.parametrize("row", list(toolkit.ROWS))
@@ -165,13 +171,13 @@ def test_the_publisher_leaves_the_server_as_it_was(address: Address) -> None:
     with data.connect(address) as client:
         client.config_set(feeds.LIMIT, "pubsub 1000000 500000 30")
         before = client.config_get(feeds.LIMIT)
-        run_cell(Cell("pubsub-listen", OURS, "asyncio"), address, TINY)
+        measure_here(Cell("pubsub-listen", OURS, "asyncio"), address, TINY)
         assert client.config_get(feeds.LIMIT) == before
         assert client.pubsub_channels() == []
 
 
 def test_the_queue_is_emptied(address: Address) -> None:
-    run_cell(Cell("queue-50", OURS, "asyncio"), address, TINY)
+    measure_here(Cell("queue-50", OURS, "asyncio"), address, TINY)
     with data.connect(address) as client:
         assert client.exists(data.QUEUE) == 0
 
@@ -252,7 +258,126 @@ def test_a_run_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_no_further_round_than_there_is_time_for(capsys: pytest.CaptureFixture[str]) -> None:
     selection = ["--workloads", "get-1", "--clients", OURS, "--rounds", "9", "--seconds", "0.03"]
     assert command.main([*selection, "--minutes", "0.001"]) == 0
-    assert "1 rounds" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 round of 0.03 s" in printed
+    assert "With one round the ratios have no interval." in printed
+
+
+def a_run(rates: dict[str, list[float]]) -> report.Report:
+    """Of get-1, with so many commands per second of each client in each round."""
+    done = Run(seconds=[0.6] * len(next(iter(rates.values()))))
+    for client, samples in rates.items():
+        for number, rate in enumerate(samples):
+            figures = {"per_second": rate, "cpu_us": 1e6 / rate, "p50_us": 1.0, "p99_us": 2.0}
+            done.add(Cell("get-1", client, "asyncio"), number, Result(figures, 40.0))
+    plan = Plan(["get-1"], list(rates), ["asyncio"], rounds=len(done.seconds), seconds=0.6)
+    facts = dict.fromkeys(["cores", "python", "redis-server", "date"], "x")
+    return report.Report({"facts": facts, "plan": vars(plan), **done.as_json()})
+
+
+def test_what_is_said_of_intervals() -> None:
+    ours, theirs = [20.0, 2.0, 22.0, 20.0], [10.0, 1.0, 10.0, 10.0]
+    one, two, four = (a_run({REDIS_PY: theirs[:n], OURS: ours[:n]}) for n in (1, 2, 4))
+    table = publish.BLOCKS["speed"](one)
+    assert "| GET, 1 task | 10 | **20** | 2.0 | 2.0 |" in table
+    assert "One round, a fresh process for each cell, on x cores" in table
+    assert "x. With one round the ratios have no interval." in table
+    assert "in brackets: the least and the most of 2 rounds." in publish.BLOCKS["speed"](two)
+    table = publish.BLOCKS["speed"](four)
+    assert "Means of 4 interleaved rounds, a fresh process for each cell" in table
+    assert "in brackets: 95 % confidence." in table
+    # That a round was ten times as slow for both is no part of the ratio's interval.
+    assert "| 2.0 (1.9..2.2) | 2.0 (1.9..2.2) |" in table
+    assert four.times("get-1", "asyncio", [REDIS_PY], "cpu_us") == pytest.approx(
+        four.times("get-1", "asyncio", [REDIS_PY])
+    )
+
+
+def test_rounds_count_for_less_when_time_is_short() -> None:
+    took = {Cell("get-1", OURS, "asyncio"): 2.45, Cell("rate-1000", OURS, "asyncio"): 3.2}
+    took[Cell(MEMORY, OURS, "asyncio")] = 30.0  # in the first round only
+    costs = Costs.of(took, 1.0)
+    assert costs == pytest.approx((2.0, 1.45 + 2.2))
+    assert costs.of_round(0.5) == pytest.approx(2.0 + 0.5 * 3.65)
+    assert costs.counting_in(costs.of_round(0.3)) == pytest.approx(0.3)
+    assert costs.counting_in(1.9) < 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for its children in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_client_that_ends_early_or_never_is_a_gap(
+    number: signal.Signals,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cell_module, "PROCESS_SECONDS", 3.0)
+    children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
+    struck: list[int] = []
+    over = threading.Event()
+
+    def strike() -> None:
+        while not over.wait(0.002):
+            for pid in map(int, children.read_text().split()):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                    if b"benchmarks.cell" in words and b"redis-py" in words and pid not in struck:
+                        os.kill(pid, number)
+                        struck.append(pid)
+
+    striking = threading.Thread(target=strike)
+    striking.start()
+    try:
+        samples = tmp_path / "run.json"
+        selection = ["--workloads", "get-1,rate-1000", "--clients", f"{REDIS_PY},{OURS}"]
+        more = ["--rounds", "2", "--seconds", "0.03", "--json", str(samples)]
+        assert command.main([*selection, *more, "--plots", str(tmp_path)]) == 0
+    finally:
+        over.set()
+        striking.join()
+    for_good = number == signal.SIGSTOP
+    assert len(struck) == (2 if for_good else 4)  # an endless one is not tried again
+    printed = capsys.readouterr().out
+    assert "  failed  " in next(line for line in printed.splitlines() if "GET, 1 task" in line)
+    found = report.Report(json.loads(samples.read_text("utf-8")))
+    told = (
+        "failed: no result after 3 seconds" if for_good else "failed (2 times): killed by signal 9"
+    )
+    assert f"- get-1, {REDIS_PY}, asyncio: {told}" in publish.BLOCKS["gaps"](found)
+    assert "| 1,000 GET/s | failed | " in publish.BLOCKS["latency"](found)
+    assert len(found.run.samples(Cell("get-1", OURS, "asyncio"), "per_second")) == 2
+
+
+def test_a_client_that_was_wrong_once_has_no_figures(tmp_path: Path) -> None:
+    cell = Cell("get-1", REDIS_PY, "asyncio")
+    content = a_run({REDIS_PY: [10.0, 10.0], OURS: [20.0, 20.0]}).content
+    done = Run.from_json(content)
+    done.fail(cell, Failure(1, "b'x' instead of b'y'", wrong=True))
+    found = report.Report({**content, **done.as_json()})
+    assert "| GET, 1 task | wrong | **20** | - | - |" in publish.BLOCKS["speed"](found)
+    assert publish.BLOCKS["gaps"](found).startswith(
+        "- get-1, redis-py, asyncio: a wrong reply: b'x'"
+    )
+    assert done.given_up(cell)
+    for name in publish.BLOCKS:
+        assert publish.BLOCKS[name](found) or name == "limit"
+
+
+def test_a_wrong_reply_is_told_and_all_else_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def seed(address: Address, seed: Callable[[Address], None] = data.seed) -> None:
+        seed(address)
+        with data.connect(address) as client:
+            client.set(data.value_key(0), "wrong")
+
+    monkeypatch.setattr(data, "seed", seed)
+    selection = ["--workloads", "get-1,set-50", "--clients", OURS, "--rounds", "2"]
+    assert command.main([*selection, "--seconds", "0.03"]) == 1
+    said, progress = capsys.readouterr()
+    assert f"get-1, {OURS}, asyncio: a wrong reply: b'wrong' instead of b'value 0" in said
+    assert progress.count(f"get-1 {OURS} asyncio") == 1  # not tried again
+    assert progress.count(f"set-50 {OURS} asyncio: ") == 2
 
 
 def test_unknown_names_are_refused() -> None:

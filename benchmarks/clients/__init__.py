@@ -22,14 +22,9 @@ class Client:
     cluster: bool = False  # its module has connect_cluster()
 
     def takes(self, workload: str) -> bool:
-        if workload in CLUSTER and not self._has_cluster():
+        if workload in CLUSTER and not self.cluster:
             return False
         return (self.only is None or workload in self.only) and workload not in self.without
-
-    def _has_cluster(self) -> bool:
-        if self.ours and self.cluster:
-            return hasattr(importlib.import_module(self.package), "RedisCluster")
-        return self.cluster
 
     def versions(self) -> dict[str, str]:
         """Return the version of each distribution.
@@ -61,7 +56,9 @@ class Client:
 
 PIPELINES = frozenset({"pipeline-100", "mixed-100", "transaction-100"})
 PUBSUB = frozenset({"pubsub-listen", "pubsub-get-message", "pubsub-handler"})
-CLUSTER = frozenset({"cluster-get-50", "cluster-pipeline-100"})
+CLUSTER = frozenset(
+    {"cluster-get-50", "cluster-set-50", "cluster-pipeline-100", "cluster-mixed-100"}
+)
 QUEUES = frozenset({"queue-50"})
 
 REDIS_PY = "redis-py"

@@ -53,3 +53,15 @@ class Commands:
 
 Connect = Callable[[Address, int], AbstractAsyncContextManager[Commands]]
 """Opens a client set up in its best way for the number of tasks that will use it."""
+
+
+def named_as_in_redis_py(client: Any, **more: Any) -> Commands:
+    """The commands of a client whose methods take and return what redis-py's do, and more."""
+    return Commands(
+        get=client.get,
+        set=client.set,
+        set_options={"ex": EXPIRE_SECONDS},
+        set_reply=True,
+        hgetall=client.hgetall,
+        **more,
+    )

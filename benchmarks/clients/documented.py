@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiecs_redis
-from benchmarks.clients.commands import EXPIRE_SECONDS, Commands
+from benchmarks.clients.commands import Commands, named_as_in_redis_py
 from benchmarks.server import Address
 
 
@@ -15,12 +15,6 @@ async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
     client = aiecs_redis.RedisClient(host=address.host, port=address.port, decode_responses=False)
     await client.initialize()
     try:
-        yield Commands(
-            get=client.get,
-            set=client.set,
-            set_options={"ex": EXPIRE_SECONDS},
-            set_reply=True,
-            hgetall=client.hgetall,
-        )
+        yield named_as_in_redis_py(client)
     finally:
         await client.close()

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Callable
 
 import aiecs_redis
 from benchmarks.clients import redis_py
-from benchmarks.clients.commands import Commands
+from benchmarks.clients.commands import Commands, Connect
 from benchmarks.server import Address
 
 
-@asynccontextmanager
-async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
-    client = aiecs_redis.Redis(host=address.host, port=address.port)
-    try:
-        yield redis_py.commands(client)
-    finally:
-        await client.aclose()
+def _connecting(make: Callable[..., Any], commands: Callable[[Any], Commands]) -> Connect:
+    @asynccontextmanager
+    async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
+        client = make(host=address.host, port=address.port)
+        try:
+            yield commands(client)
+        finally:
+            await client.aclose()
+
+    return connect
 
 
-@asynccontextmanager
-async def connect_cluster(address: Address, tasks: int) -> AsyncIterator[Commands]:
-    client = aiecs_redis.RedisCluster(host=address.host, port=address.port)
-    try:
-        yield redis_py.cluster_commands(client)
-    finally:
-        await client.aclose()
+connect = _connecting(aiecs_redis.Redis, redis_py.commands)
+connect_cluster = _connecting(aiecs_redis.RedisCluster, redis_py.cluster_commands)

@@ -7,18 +7,11 @@ from contextlib import asynccontextmanager
 
 import redis_rs
 
-from benchmarks.clients.commands import EXPIRE_SECONDS, Commands
+from benchmarks.clients.commands import Commands, named_as_in_redis_py
 from benchmarks.server import Address
 
 
 @asynccontextmanager
 async def connect(address: Address, tasks: int) -> AsyncIterator[Commands]:
     async with redis_rs.create_client(f"redis://{address.host}:{address.port}") as client:
-        yield Commands(
-            get=client.get,
-            set=client.set,
-            set_options={"ex": EXPIRE_SECONDS},
-            set_reply=True,
-            hgetall=client.hgetall,
-            text_fields=True,
-        )
+        yield named_as_in_redis_py(client, text_fields=True)
