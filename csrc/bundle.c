@@ -3,6 +3,20 @@
 
 #include "lanes.h"
 
+/* The slot of a pipeline's command; -1 with an exception set. */
+static int
+queued_slot(ArCluster *self, const ArQueue *queue, Py_ssize_t number)
+{
+    PyObject **argv = ar_queue_argv(queue, number);
+    ar_keys keys;
+    int slot = ar_cluster_command_slot(self, argv, ar_queue_argc(queue, number), &keys);
+    if (slot == AR_SLOTS) {
+        ar_cluster_set_slots_differ(self, argv[0]);
+        return -1;
+    }
+    return slot;
+}
+
 /* Sends on alone what a node has refused for now, or for another node. 1: it is under way. */
 int
 ar_bundle_resend(ArCommand *part, ArCommand *whole, Py_ssize_t number, PyObject *error)
@@ -16,11 +30,7 @@ ar_bundle_resend(ArCommand *part, ArCommand *whole, Py_ssize_t number, PyObject 
     PyObject **argv = ar_queue_argv(part->batch, number);
     Py_ssize_t argc = ar_queue_argc(part->batch, number);
     ArCommand *single = ar_scatter_part(whole, argv[0], argv + 1, argc - 1, &positions[number], 1);
-    ar_keys keys;
-    if (single == NULL || !ar_keyspec_find(argv[0], argv + 1, argc - 1, &keys)) {
-        goto failed;
-    }
-    int slot = ar_cluster_slot(self, argv[1 + keys.first]);
+    int slot = single != NULL ? queued_slot(self, part->batch, number) : -1;
     if (slot < 0) {
         goto failed;
     }
@@ -45,30 +55,6 @@ failed:
         Py_DECREF(single);
     }
     return 0;
-}
-
-/* The slot of a pipeline's command; -1 with an exception set. */
-static int
-queued_slot(ArCluster *self, const ArQueue *queue, Py_ssize_t number)
-{
-    PyObject **argv = ar_queue_argv(queue, number);
-    ar_keys keys;
-    if (!ar_keyspec_find(argv[0], argv + 1, ar_queue_argc(queue, number) - 1, &keys)) {
-        PyErr_Format(self->state->ClusterError,
-                     "No way to dispatch this command to Redis Cluster. Missing key: %R", argv[0]);
-        return -1;
-    }
-    int slot = ar_cluster_slot(self, argv[1 + keys.first]);
-    for (Py_ssize_t i = keys.first + keys.step; slot >= 0 && i <= keys.last; i += keys.step) {
-        int other = ar_cluster_slot(self, argv[1 + i]);
-        if (other >= 0 && other != slot) {
-            PyErr_Format(self->state->ClusterError, "%S - all keys must map to the same key slot",
-                         argv[0]);
-            return -1;
-        }
-        slot = other;
-    }
-    return slot;
 }
 
 static int

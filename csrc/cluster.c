@@ -107,6 +107,32 @@ ar_cluster_slot(ArCluster *self, PyObject *key)
     return ar_encode_visit(self->state, &self->codec, key, note_slot, &slot) < 0 ? -1 : (int)slot;
 }
 
+int
+ar_cluster_command_slot(ArCluster *self, PyObject *const *argv, Py_ssize_t argc, ar_keys *keys)
+{
+    PyObject *const *rest = argv + 1;
+    if (!ar_keyspec_find(argv[0], rest, argc - 1, keys)) {
+        PyErr_Format(self->state->ClusterError,
+                     "No way to dispatch this command to Redis Cluster. Missing key: %R", argv[0]);
+        return -1;
+    }
+    Py_ssize_t position = ar_keys_first(keys);
+    int slot = ar_cluster_slot(self, rest[position]);
+    while (slot >= 0 && (position = ar_keys_next(keys, position)) >= 0) {
+        int other = ar_cluster_slot(self, rest[position]);
+        if (other != slot) {
+            return other < 0 ? -1 : AR_SLOTS;
+        }
+    }
+    return slot;
+}
+
+void
+ar_cluster_set_slots_differ(const ArCluster *self, PyObject *name)
+{
+    PyErr_Format(self->state->ClusterError, "%S - all keys must map to the same key slot", name);
+}
+
 static ar_node *
 nearest(const ar_shard *shard)
 {
@@ -200,28 +226,6 @@ wait_for_owner(ar_router *router, ArCommand *command)
     return result;
 }
 
-/* The slot of the keys. 1: they are in several. -1 with an exception set. */
-static int
-find_slot(ArCluster *self, ArCommand *command, const ar_keys *keys)
-{
-    PyObject *const *rest = command->argv + 1;
-    int slot = ar_cluster_slot(self, rest[keys->first]);
-    for (Py_ssize_t i = keys->first + keys->step; slot >= 0 && i <= keys->last; i += keys->step) {
-        int other = ar_cluster_slot(self, rest[i]);
-        if (other != slot) {
-            return other < 0 ? -1 : 1;
-        }
-    }
-    if (slot >= 0 && keys->other >= 0) {
-        int other = ar_cluster_slot(self, rest[keys->other]);
-        if (other != slot) {
-            return other < 0 ? -1 : 1;
-        }
-    }
-    command->slot = (uint16_t)slot;
-    return slot < 0 ? -1 : 0;
-}
-
 static int
 start_routing(ArCluster *self, ArCommand *command)
 {
@@ -236,16 +240,11 @@ start_routing(ArCluster *self, ArCommand *command)
     if (command->batch != NULL) {
         return ar_bundle_start(self, command);
     }
-    if (!ar_keyspec_find(command->argv[0], command->argv + 1, command->argc - 1, &keys)) {
-        PyErr_Format(self->state->ClusterError,
-                     "No way to dispatch this command to Redis Cluster. Missing key: %R",
-                     command->argv[0]);
-        return -1;
+    int slot = ar_cluster_command_slot(self, command->argv, command->argc, &keys);
+    if (slot < 0 || slot == AR_SLOTS) {
+        return slot < 0 ? -1 : ar_scatter_keys(self, command, &keys);
     }
-    int several = find_slot(self, command, &keys);
-    if (several != 0) {
-        return several < 0 ? -1 : ar_scatter_keys(self, command, &keys);
-    }
+    command->slot = (uint16_t)slot;
     command->routed = 1;
     return ar_cluster_submit(self, command);
 }

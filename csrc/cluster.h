@@ -90,6 +90,11 @@ int ar_cluster_submit(ArCluster *self, ArCommand *command);
 int ar_cluster_send_to(ar_node *node, ArCommand *command);
 /* The slot of an argument; -1 with an exception set. */
 int ar_cluster_slot(ArCluster *self, PyObject *key);
+/* The slot of all keys of a command, AR_SLOTS: they are in several; `keys` says where they are. -1 with an exception
+ * set, a command without keys being an error. */
+int ar_cluster_command_slot(ArCluster *self, PyObject *const *argv, Py_ssize_t argc, ar_keys *keys);
+/* Sets the error of a command whose keys are in several slots, and that cannot be taken apart. */
+void ar_cluster_set_slots_differ(const ArCluster *self, PyObject *name);
 /* The node that is to have a command on the slot now; NULL without an exception: nobody has it. */
 ar_node *ar_cluster_route(ArCluster *self, unsigned slot, int reading);
 

@@ -296,15 +296,14 @@ cluster_slots(ArCluster *self, PyObject *arguments)
         Py_RETURN_NONE;
     }
     PyObject *list = PyList_New(0);
-    Py_ssize_t next = keys.other >= 0 ? keys.other : keys.first;
-    for (int more = keys.other >= 0; list != NULL && next <= keys.last; more = 0) {
-        int slot = ar_cluster_slot(self, rest[next]);
+    for (Py_ssize_t position = ar_keys_first(&keys); list != NULL && position >= 0;
+         position = ar_keys_next(&keys, position)) {
+        int slot = ar_cluster_slot(self, rest[position]);
         PyObject *number = slot >= 0 ? PyLong_FromLong(slot) : NULL;
         if (number == NULL || PyList_Append(list, number) < 0) {
             Py_CLEAR(list);
         }
         Py_XDECREF(number);
-        next = more ? keys.first : next + keys.step;
     }
     return list;
 }

@@ -291,7 +291,7 @@ number_of(PyObject *argument)
     const char *text = text_of(argument, &length);
     Py_ssize_t number = 0;
     for (size_t i = 0; text != NULL && i < length; i++) {
-        if (!Py_ISDIGIT((unsigned char)text[i]) || number > 1000000000) {
+        if (!Py_ISDIGIT((unsigned char)text[i]) || number >= PY_SSIZE_T_MAX / 10) {
             return 0;
         }
         number = number * 10 + (text[i] - '0');
@@ -315,15 +315,11 @@ counted(PyObject *const *rest, Py_ssize_t count, Py_ssize_t position, ar_keys *k
 static int
 streams(PyObject *const *rest, Py_ssize_t count, ar_keys *keys)
 {
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (ar_lanes_is_word(rest[i], "STREAMS")) {
-            Py_ssize_t number = (count - i - 1) / 2;
-            keys->first = i + 1;
-            keys->last = i + number;
-            return number > 0;
-        }
-    }
-    return 0;
+    Py_ssize_t word = ar_lanes_find_streams(rest, count, NULL);
+    Py_ssize_t number = (count - word - 1) / 2;
+    keys->first = word + 1;
+    keys->last = word + number;
+    return number > 0;
 }
 
 /* "OBJECT", "ENCODING", key; or "OBJECT ENCODING", key. */

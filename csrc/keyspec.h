@@ -10,6 +10,20 @@ typedef struct {
     Py_ssize_t other;             /* one more key, before those; -1: none */
 } ar_keys;
 
+/* The position of the first key, and of the one behind `position`; -1: there is none. */
+static inline Py_ssize_t
+ar_keys_first(const ar_keys *keys)
+{
+    return keys->other >= 0 ? keys->other : keys->first;
+}
+
+static inline Py_ssize_t
+ar_keys_next(const ar_keys *keys, Py_ssize_t position)
+{
+    Py_ssize_t next = position == keys->other ? keys->first : position + keys->step;
+    return next <= keys->last ? next : -1;
+}
+
 /* 1: `keys` says where they are, and there is one at least. 0: the command has none, or is not known. */
 int ar_keyspec_find(PyObject *name, PyObject *const *rest, Py_ssize_t count, ar_keys *keys);
 

@@ -302,16 +302,28 @@ ar_lanes_is_word(PyObject *argument, const char *word)
     return append_word(text, &length, argument) == 0 && strcmp(text, word) == 0;
 }
 
-/* The argument behind the option BLOCK of XREAD and XREADGROUP (before STREAMS), or NULL. */
+/* A group and a consumer may have any name, that of an option, too. */
+Py_ssize_t
+ar_lanes_find_streams(PyObject *const *rest, Py_ssize_t count, PyObject **block)
+{
+    Py_ssize_t i = 0;
+    for (; i < count && !ar_lanes_is_word(rest[i], "STREAMS"); i++) {
+        if (ar_lanes_is_word(rest[i], "GROUP")) {
+            i += 2;
+        } else if (block != NULL && i + 1 < count && ar_lanes_is_word(rest[i], "BLOCK")) {
+            *block = rest[i + 1];
+        }
+    }
+    return i < count ? i : count;
+}
+
+/* The argument behind the option BLOCK of XREAD and XREADGROUP, or NULL. */
 static PyObject *
 block_option(PyObject *const *argv, Py_ssize_t argc)
 {
-    for (Py_ssize_t i = 1; i + 1 < argc && !ar_lanes_is_word(argv[i], "STREAMS"); i++) {
-        if (ar_lanes_is_word(argv[i], "BLOCK")) {
-            return argv[i + 1];
-        }
-    }
-    return NULL;
+    PyObject *block = NULL;
+    (void)ar_lanes_find_streams(argv + 1, argc - 1, &block);
+    return block;
 }
 
 static int

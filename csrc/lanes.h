@@ -23,6 +23,10 @@ typedef enum {
 } ar_taking;
 ar_taking ar_lanes_taking(PyObject *name);
 
+/* Where the word STREAMS is among the arguments of XREAD or XREADGROUP, which is `count` if it is not. `block`, if not
+ * NULL, is what stands behind BLOCK (borrowed), or NULL. */
+Py_ssize_t ar_lanes_find_streams(PyObject *const *rest, Py_ssize_t count, PyObject **block);
+
 /* Whether the argument is `word` (in capitals), in whatever case. */
 int ar_lanes_is_word(PyObject *argument, const char *word);
 

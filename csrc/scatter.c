@@ -275,8 +275,7 @@ int
 ar_scatter_keys(ArCluster *self, ArCommand *command, const ar_keys *keys)
 {
     if (ar_keyspec_join(command->argv[0]) == AR_JOIN_NONE) {
-        PyErr_Format(self->state->ClusterError, "%S - all keys must map to the same key slot",
-                     command->argv[0]);
+        ar_cluster_set_slots_differ(self, command->argv[0]);
         return -1;
     }
     if (keys->last + keys->step != command->argc - 1) {
