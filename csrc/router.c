@@ -82,15 +82,22 @@ ar_router_traverse(ar_router *router, visitproc visit, void *arg)
     return 0;
 }
 
+/* One whose loop was closed under it, or NULL. */
+static ar_router *
+find_unusable(const ArCluster *self)
+{
+    ar_router *router = self->routers;
+    while (router != NULL && is_usable(router)) {
+        router = router->next;
+    }
+    return router;
+}
+
 static ar_router *
 new_router(ArCluster *self, ArCore *core)
 {
-    /* Those whose loop was closed under them. */
-    for (ar_router *router = self->routers, *next; router != NULL; router = next) {
-        next = router->next;
-        if (!is_usable(router)) {
-            close_router(self, router, NULL);
-        }
+    for (ar_router *dead; (dead = find_unusable(self)) != NULL;) {
+        close_router(self, dead, NULL);
     }
     ar_router *router = PyMem_Calloc(1, sizeof(*router));
     if (router == NULL) {
@@ -161,16 +168,10 @@ entry_due(const ar_lobby_entry *entry)
     return due;
 }
 
+/* Has the timer run at `due` at the latest; 0.0: it need not. */
 static void
-arm(ar_router *router)
+arm_at(ar_router *router, double due)
 {
-    double due = router->look_at;
-    if (!router->refreshing) {
-        earlier(&due, router->refresh_at);
-    }
-    for (size_t i = 0; i < router->count; i++) {
-        earlier(&due, entry_due(&router->lobby[i]));
-    }
     if (due == 0.0 || router->working) {
         return; /* the timer's callback arms it at its end */
     }
@@ -181,19 +182,34 @@ arm(ar_router *router)
     }
 }
 
+static void
+arm(ar_router *router)
+{
+    double due = router->look_at;
+    if (!router->refreshing) {
+        earlier(&due, router->refresh_at);
+    }
+    for (size_t i = 0; i < router->count; i++) {
+        earlier(&due, entry_due(&router->lobby[i]));
+    }
+    arm_at(router, due);
+}
+
 void
 ar_router_want_refresh(ar_router *router, double delay)
 {
     double at = ar_monotonic() + delay;
     earlier(&router->refresh_at, at > router->earliest ? at : router->earliest);
-    arm(router);
+    if (!router->refreshing) {
+        arm_at(router, router->refresh_at);
+    }
 }
 
 void
 ar_router_watch(ar_router *router)
 {
     router->look_at = ar_monotonic() + LOOK_EVERY;
-    arm(router);
+    arm_at(router, router->look_at);
 }
 
 /* ---- the lobby ---- */
@@ -235,20 +251,23 @@ ar_router_wait(ar_router *router, ArCommand *command, PyObject *reason, double d
         .reason = Py_XNewRef(reason),
         .at = delay >= 0.0 ? now + delay : 0.0,
     };
-    arm(router);
+    /* Of the others the timer knows: thousands may wait for the first topology. */
+    arm_at(router, entry_due(&router->lobby[router->count - 1]));
     return 0;
 }
 
+/* Its time is over. Without a `reason` it waits for a topology, for the first time or again. */
 static void
 give_up(const ArCluster *self, ArCommand *command, PyObject *reason, double now)
 {
-    if (command->expires != 0.0 && command->expires <= now) {
+    int expired = command->expires != 0.0 && command->expires <= now;
+    if (expired || reason == NULL) {
         ar_stall stall = {
-            .phase = AR_PHASE_CONNECTION, .unsent = 1, .total = 1, .silent_for = -1.0};
+            .phase = AR_PHASE_CONNECTION, .unsent = 1, .total = expired, .silent_for = -1.0};
         ar_endpoint endpoint = {.host = "cluster"};
         PyObject *exception = ar_error_timeout(self->state, &endpoint, &stall);
         ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
-    } else if (reason != NULL) {
+    } else {
         ar_command_fail(command, ar_error_copy(reason));
     }
 }
