@@ -354,6 +354,10 @@ ar_command_cancel(ArCommand *command, PyObject *message)
         return 0;
     }
     Py_INCREF(command);
+    /* Never started, it has no loop yet on which to call back whoever asks for it afterwards. */
+    if (command->core == NULL && (command->core = ar_core_get(command->state)) == NULL) {
+        PyErr_Clear(); /* none runs */
+    }
     if (command->status == AR_ANSWERED) {
         command->ops->returned(command, 0);
     } else if (command->connection != NULL && command->ops->bequeath != NULL) {

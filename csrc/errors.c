@@ -229,10 +229,10 @@ ar_error_copy(PyObject *exception)
 {
     PyObject *arguments = PyObject_GetAttrString(exception, "args");
     PyObject *copy = NULL;
-    if (arguments != NULL) {
+    if (arguments != NULL && PyTuple_Check(arguments)) {
         copy = PyObject_Call((PyObject *)Py_TYPE(exception), arguments, NULL);
-        Py_DECREF(arguments);
     }
+    Py_XDECREF(arguments);
     if (copy == NULL || Py_TYPE(copy) != Py_TYPE(exception)) {
         /* A class with a constructor of its own: the shared instance still tells the truth. */
         PyErr_Clear();

@@ -114,12 +114,16 @@ move_back_arguments(const ArCommand *taker, PyObject *value)
                          to_left ? 1 : -1, from_left ? "LPUSH" : "RPUSH");
 }
 
+/* `taker`: BLMPOP timeout numkeys key... LEFT|RIGHT [COUNT count], with keys of any name. */
 static int
 takes_from_left(const ArCommand *taker)
 {
-    for (Py_ssize_t i = 3; i < taker->argc; i++) { /* BLMPOP timeout numkeys key... LEFT|RIGHT */
+    for (Py_ssize_t i = taker->argc; i-- > 3;) {
         if (ar_lanes_is_word(taker->argv[i], "LEFT")) {
             return 1;
+        }
+        if (ar_lanes_is_word(taker->argv[i], "RIGHT")) {
+            return 0;
         }
     }
     return 0;
@@ -266,8 +270,8 @@ unblock_finished(ArCommand *command)
         }
         conn->held = 0;
         if (command->status == AR_FAILED && conn->inflight.count > 0) {
-            ar_conn_lose(conn, Py_NewRef(command->result),
-                         0); /* not allowed to: as good as it gets */
+            /* We are not allowed to: as good as it gets. */
+            ar_conn_lose(conn, Py_NewRef(command->result), 0);
         }
         break;
     }

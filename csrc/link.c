@@ -204,8 +204,8 @@ link_progress(ar_conn *conn)
 static void
 link_push(ar_conn *Py_UNUSED(conn), PyObject *message)
 {
-    Py_DECREF(
-        message); /* only ever before the connection is ready: nobody has subscribed to anything */
+    /* Only ever before the connection is ready: nobody has subscribed to anything. */
+    Py_DECREF(message);
 }
 
 static void
@@ -340,8 +340,10 @@ start_connecting(ArCommand *command)
             ar_core_detach(self->core);
             return -1;
         }
-        self->fresh = self->paused = 0;
+        self->fresh = self->paused = self->pushed = 0;
+        self->watching = self->queueing = self->changed = 0;
         self->unanswered = 0;
+        Py_CLEAR(self->kept);
         Py_CLEAR(self->error);
         self->conn = conn;
         ar_conn_open(conn);

@@ -99,6 +99,10 @@ ar_core_schedule_job(ArCore *core, ar_job_function function, PyObject *subject)
 int
 ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject, PyObject *context)
 {
+    if (core == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+        return -1;
+    }
     return push_job(core, (ar_job){.subject = subject, .callback = callback, .context = context});
 }
 

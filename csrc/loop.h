@@ -41,7 +41,7 @@ typedef struct ArCore {
     PyObject *module; /* whose memory `state` is */
     PyObject *call_soon, *call_later;
     PyObject *drain_method, *turn_method, *timer_method;
-    PyObject *done;         /* a future of the loop that is done: see wake() in command.c */
+    PyObject *done;         /* a future of the loop that is done: see ar_command_wake() */
     PyObject *timer_handle; /* asyncio's handle for the next libev timer, or NULL */
     double timer_due;       /* monotonic seconds for which timer_handle is set */
     ar_job *jobs;
@@ -84,7 +84,8 @@ int ar_core_alive(const ArCore *core);
 void ar_core_attach(ArCore *core);
 void ar_core_detach(ArCore *core);
 
-/* Each returns -1 with an exception set when the asyncio loop refuses (it is closed). */
+/* Each returns -1 with an exception set when the asyncio loop refuses (it is closed). Callbacks may be those of a
+ * command that was given up before any loop ran: `core` is NULL then, and refuses, too. */
 int ar_core_schedule_job(ArCore *core, ar_job_function function, PyObject *subject);
 int ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject,
                               PyObject *context);

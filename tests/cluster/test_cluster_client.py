@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import sys
+import time
 
 import pytest
 import redis.asyncio
@@ -46,6 +47,20 @@ async def test_commands_go_to_the_node_of_their_key(client, cluster):
         assert node.call("DBSIZE") == len(here) > 0
     assert await asyncio.gather(*(client.get(key) for key in KEYS)) == KEYS
     assert stats(client)["moved"] == 0
+
+
+async def test_many_commands_may_wait_for_the_first_topology(cluster):
+    """Each costs the same, however many there are: it was once the square of their number."""
+
+    async def seconds_each(count):
+        async with RedisCluster(**cluster.kwargs) as client:
+            before = time.process_time()
+            await asyncio.gather(*(client.get(f"key:{number}") for number in range(count)))
+            return (time.process_time() - before) / count
+
+    await seconds_each(1)
+    few = min([await seconds_each(1_500) for _ in range(3)])
+    assert min([await seconds_each(30_000) for _ in range(2)]) < 4 * few
 
 
 async def test_one_connection_to_each_node(client, cluster):
@@ -202,6 +217,35 @@ async def test_a_slot_that_never_settles_fails_with_the_servers_word(cluster):
         assert await client.mget("{way}1", "{way}2") == [b"1", b"2"]
 
 
+async def test_a_topology_that_is_forgotten_and_never_comes_again_is_not_waited_for(
+    cluster, monkeypatch
+):
+    async with RedisCluster(**cluster.kwargs, socket_timeout=0.5) as client:
+        slot = client.keyslot("{way}")
+        await client.mset({"{way}1": "1", "{way}2": "2"})
+        source = cluster.owner_of("{way}1")
+        with cluster.move(slot, other_master(cluster, "{way}1")) as move:
+            move.move_keys(1)
+            waiting = asyncio.ensure_future(client.mget("{way}1", "{way}2"))
+            while not stats(client)["again"]:
+                await asyncio.sleep(0.001)
+            monkeypatch.setattr(client._topology, "_refresh_now", lambda: asyncio.sleep(60))
+            source.pause()  # so that the command is in flight
+            await asyncio.sleep(0.05)
+            client._topology.cluster.reset()
+            source.resume()
+            with pytest.raises(errors.TimeoutError, match="waiting for a connection"):
+                await asyncio.wait_for(waiting, 10)
+            move.move_keys()
+    cluster.move_slots([slot], source)
+
+
+async def test_a_stream_group_called_streams_is_no_key(client):
+    topology = client._topology.cluster
+    arguments = ("XREADGROUP", "GROUP", "streams", "a", "STREAMS", "{s}1", "{s}2", ">", ">")
+    assert topology.slots(arguments) == [topology.slot("s")] * 2
+
+
 async def test_blocking_pop_follows_its_slot(client, cluster):
     key = KEYS[7]
     source, slot = cluster.owner_of(key), client.keyslot(key)
@@ -248,6 +292,14 @@ async def test_pipeline_errors(client):
     results = await pipe.get("a").incr("text").execute(raise_on_error=False)
     assert results[0] is None
     assert isinstance(results[1], errors.ResponseError)
+
+
+async def test_pipelined_commands_have_all_their_keys_in_one_slot(client):
+    for command in [("ZUNIONSTORE", "a", 1, "b"), ("DEL", "a", "b")]:
+        pipe = client.pipeline()
+        pipe.execute_command(*command)
+        with pytest.raises(errors.RedisClusterException, match="same key slot"):
+            await pipe.execute()
 
 
 async def test_pipeline_with_commands_for_named_nodes(client):

@@ -132,6 +132,25 @@ def test_cancel_before_the_start(case, count):
     case(main)
 
 
+def test_a_callback_for_a_command_cancelled_before_it_was_ever_on_a_loop(native_case, admin):
+    async def main(client):
+        seen = []
+        future = client.get("key").__await__()
+        assert future.cancel() is True
+        future.add_done_callback(seen.append)
+        await asyncio.sleep(0)
+        assert seen == [future]
+
+    native_case(main)
+
+
+def test_a_callback_for_a_command_cancelled_where_no_loop_runs(native):
+    future = native().get("key").__await__()
+    assert future.cancel() is True
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        future.add_done_callback(print)
+
+
 def test_cancel_of_the_waiting_task_cancels_the_command(case, blocked):
     async def main(client):
         future = started(client.blpop("list", 30))

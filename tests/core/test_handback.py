@@ -85,6 +85,16 @@ async def popped_then_cancelled(client, admin, blocked, wait, fill):
     await settled(client)
 
 
+async def test_a_list_called_left_gets_back_at_its_right_end(client, admin, blocked):
+    def wait(client):
+        return client.blmpop(0, 2, "left", "other", direction="RIGHT", count=1)
+
+    await popped_then_cancelled(
+        client, admin, blocked, wait, lambda admin: admin.rpush("left", "1", "2", "3")
+    )
+    assert await client.lrange("left", 0, -1) == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize("name", ["blpop", "brpop", "blmpop", "blmove", "brpoplpush"])
 async def test_what_was_popped_goes_back_to_its_place_in_a_list(name, client, admin, blocked):
     await popped_then_cancelled(

@@ -95,6 +95,21 @@ def test_every_blocking_command_has_a_connection_of_its_own(
     run_plain(main)
 
 
+@pytest.mark.parametrize("word", ["streams", "block"])
+def test_a_group_may_be_called_like_an_option(run_plain, connect_native, blocked, admin, word):
+    async def main():
+        async with connect_native() as client:
+            await client.xgroup_create("stream", word, mkstream=True)
+            reading = asyncio.ensure_future(client.xreadgroup(word, word, {"stream": ">"}, block=0))
+            await blocked(1)
+            assert await asyncio.wait_for(client.echo("not held"), 5) == b"not held"
+            await client.xadd("stream", {"field": "value"})
+            assert len(await asyncio.wait_for(reading, 5)) == 1
+            assert await client.xreadgroup(word, word, {"stream": ">"}) in ([], {})
+
+    run_plain(main)
+
+
 def test_leases_are_used_again(run_plain, connect_native, admin):
     async def main():
         async with connect_native() as client:
