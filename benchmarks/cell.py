@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from benchmarks import memory
+from benchmarks.address import Address
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations, WrongReply, measure
 from benchmarks.memory import measure_clients, measure_floor, measure_waiting
 from benchmarks.open_loop import measure_at_rate
-from benchmarks.server import Address
 from benchmarks.workloads import (
     AT_RATE,
     CONNECTIONS,

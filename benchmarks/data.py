@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import redis
-
 if TYPE_CHECKING:
-    from benchmarks.server import Address
+    import redis
+
+    from benchmarks.address import Address
 
 VALUES = 10_000
 VALUE_BYTES = 100
@@ -68,6 +68,8 @@ def item() -> bytes:
 
 def connect(address: Address) -> redis.Redis:
     """Return a synchronous client, for what is not measured."""
+    import redis  # not in a process that measures another client without it
+
     return redis.Redis(host=address.host, port=address.port)
 
 
@@ -87,6 +89,8 @@ def seed(address: Address) -> None:
 
 def seed_cluster(address: Address) -> None:
     """Write what the workloads of a cluster read."""
+    import redis
+
     with redis.RedisCluster(host=address.host, port=address.port) as client:
         for number in range(CLUSTER_VALUES):
             client.set(value_key(number), value(number))

@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Callable
-
-import redis
+from typing import TYPE_CHECKING, Callable
 
 from benchmarks import data
+from benchmarks.address import Address
 from benchmarks.clients.commands import Commands
-from benchmarks.server import Address
+
+if TYPE_CHECKING:
+    import redis
 
 Feed = Callable[[Commands, Address], AbstractAsyncContextManager[Commands]]
 """Starts it for a connected client, and gives the commands that the workload uses."""

@@ -6,10 +6,10 @@ import asyncio
 import json
 import sys
 
+from benchmarks.address import Address
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import WrongReply
 from benchmarks.operations import Operation
-from benchmarks.server import Address
 from benchmarks.workloads import WORKLOADS, Workload
 
 

@@ -25,10 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import data
+from benchmarks.address import Address
 from benchmarks.callgrind import read_self_cost
 from benchmarks.clients import CLIENTS, OURS
 from benchmarks.fixed_count import repeat
-from benchmarks.server import Address, is_external, server
+from benchmarks.server import is_external, server
 from benchmarks.tables import Table
 from benchmarks.workloads import WORKLOADS
 

@@ -9,8 +9,8 @@ import platform
 from pathlib import Path
 
 from benchmarks import data
+from benchmarks.address import Address
 from benchmarks.clients import Client
-from benchmarks.server import Address
 
 
 def describe(address: Address, clients: list[Client]) -> dict[str, str]:

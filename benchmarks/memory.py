@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from benchmarks import data
+from benchmarks.address import Address
 from benchmarks.clients.commands import Connect
 from benchmarks.measure import WrongReply
-from benchmarks.server import Address
 
 PAUSE_SECONDS = 2.5
 SETTLE_SECONDS = 1.5

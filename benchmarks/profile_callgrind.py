@@ -18,9 +18,10 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import data
+from benchmarks.address import Address
 from benchmarks.callgrind import read_self_cost
 from benchmarks.clients import CLIENTS, OURS
-from benchmarks.server import Address, is_external, server
+from benchmarks.server import is_external, server
 from benchmarks.tables import Table
 from benchmarks.workloads import WORKLOADS
 

@@ -19,8 +19,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import data
+from benchmarks.address import Address
 from benchmarks.clients import OURS
-from benchmarks.server import Address, is_external, server
+from benchmarks.server import is_external, server
 from benchmarks.svg import COLORS, Drawing
 from benchmarks.tables import Table
 from benchmarks.workloads import WORKLOADS

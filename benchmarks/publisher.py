@@ -12,7 +12,7 @@ import socket
 import sys
 
 from benchmarks import data
-from benchmarks.server import Address
+from benchmarks.address import Address
 
 READ_BYTES = 4096
 

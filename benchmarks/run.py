@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, NamedTuple
 
 from benchmarks import server_limit
+from benchmarks.address import Address
 from benchmarks.cell import (
     FLOOR,
     LOOPS,
@@ -20,7 +21,6 @@ from benchmarks.cell import (
 )
 from benchmarks.clients import CLIENTS
 from benchmarks.measure import Durations
-from benchmarks.server import Address
 from benchmarks.server_limit import LOADS
 from benchmarks.summary import INTERVAL_FROM
 from benchmarks.workloads import AT_RATE, MEMORY, ONCE, SERVER_LIMIT, WORKLOADS, is_cluster

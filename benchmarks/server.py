@@ -5,14 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from aiecs_redis.testing import ClusterServers, RedisServer
-
-
-class Address(NamedTuple):
-    host: str
-    port: int
+from benchmarks.address import Address
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import subprocess
 from typing import NamedTuple
 
 from benchmarks import data
-from benchmarks.server import Address
+from benchmarks.address import Address
 
 TOOL = "redis-benchmark"
 TRIAL = 2_000  # commands, to learn how many fill the time

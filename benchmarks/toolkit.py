@@ -26,8 +26,9 @@ import redis
 from aiecs_redis import Redis
 from aiecs_redis.cache import CacheManager
 from aiecs_redis.metrics import ClientMetrics
+from benchmarks.address import Address
 from benchmarks.callgrind import read_self_cost
-from benchmarks.server import Address, is_external, server
+from benchmarks.server import is_external, server
 from benchmarks.tables import Table
 
 ROUNDS = 5

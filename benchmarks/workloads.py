@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from benchmarks import data, feeds, operations
+from benchmarks.address import Address
 from benchmarks.clients.commands import GET_MESSAGE, HANDLER, LISTEN, Commands, Connect
 from benchmarks.feeds import Feed
 from benchmarks.operations import MakeOperation
-from benchmarks.server import Address
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -37,6 +38,7 @@ from benchmarks import (
     toolkit,
 )
 from benchmarks import cell as cell_module
+from benchmarks.address import Address
 from benchmarks.cell import Cell, Result, WrongCell, measure_here, run_cell
 from benchmarks.clients import (
     CLIENTS,
@@ -51,7 +53,7 @@ from benchmarks.clients import (
 from benchmarks.clients.commands import LISTEN, Commands, Receive
 from benchmarks.measure import Durations
 from benchmarks.run import Costs, Failure, Plan, Run, cells_of_round
-from benchmarks.server import Address, cluster, server
+from benchmarks.server import cluster, server
 from benchmarks.summary import ratio, summarize
 from benchmarks.workloads import AT_RATE, CONNECTIONS, MEMORY, WORKLOADS, is_cluster
 
@@ -125,6 +127,18 @@ def test_other_clients_run(address: Address, workload: str, client: str) -> None
         pytest.skip(reason)
     result = run_cell(Cell(workload, client, "asyncio"), address, TINY)
     assert result.measured["commands"] >= WORKLOADS[workload].commands
+
+
+@pytest.mark.parametrize("client", list(CLIENTS))
+def test_a_process_imports_its_own_client_only(client: str) -> None:
+    if CLIENTS[client].missing():
+        pytest.skip(CLIENTS[client].missing())
+    load = f"benchmarks.cell, sys; benchmarks.cell.CLIENTS[{client!r}].connect()"
+    script = f"import {load}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    packages = {known.package for known in CLIENTS.values()}
+    allowed = {CLIENTS[client].package} | ({"redis"} if CLIENTS[client].ours else set())
+    assert packages & set(done.stdout.split()) == allowed, done.stderr
 
 
 def test_uvloop(address: Address) -> None:

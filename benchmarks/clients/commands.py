@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from benchmarks.server import Address
+from benchmarks.address import Address
 
 EXPIRE_SECONDS = 600
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import coredis
 
+from benchmarks.address import Address
 from benchmarks.clients.commands import (
     GET_MESSAGE,
     HANDLER,
@@ -19,7 +20,6 @@ from benchmarks.clients.commands import (
     named_as_in_redis_py,
 )
 from benchmarks.clients.receiving import Collector, from_calls, from_iterator
-from benchmarks.server import Address
 
 
 @asynccontextmanager

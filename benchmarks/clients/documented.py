@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiecs_redis
+from benchmarks.address import Address
 from benchmarks.clients.commands import Commands, named_as_in_redis_py
-from benchmarks.server import Address
 
 
 @asynccontextmanager

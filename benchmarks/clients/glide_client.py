@@ -20,9 +20,9 @@ from glide import (
     PubSubMsg,
 )
 
+from benchmarks.address import Address
 from benchmarks.clients.commands import EXPIRE_SECONDS, HANDLER, LISTEN, Commands, Receive
 from benchmarks.clients.receiving import Collector
-from benchmarks.server import Address
 
 LIMITS = {"inflight_requests_limit": 20_000, "request_timeout": 30_000}  # milliseconds
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Callable
 
 import aiecs_redis
+from benchmarks.address import Address
 from benchmarks.clients import redis_py
 from benchmarks.clients.commands import Commands, Connect
-from benchmarks.server import Address
 
 
 def _connecting(make: Callable[..., Any], commands: Callable[[Any], Commands]) -> Connect:

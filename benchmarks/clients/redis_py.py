@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 
+from benchmarks.address import Address
 from benchmarks.clients.commands import (
     GET_MESSAGE,
     HANDLER,
@@ -20,7 +21,6 @@ from benchmarks.clients.commands import (
     named_as_in_redis_py,
 )
 from benchmarks.clients.receiving import MESSAGE_SECONDS, Collector, from_calls, from_iterator
-from benchmarks.server import Address
 
 POOLED_TASKS = 1_000
 POOL_SIZE = 50

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import redis_rs
 
+from benchmarks.address import Address
 from benchmarks.clients.commands import Commands, named_as_in_redis_py
-from benchmarks.server import Address
 
 
 @asynccontextmanager
