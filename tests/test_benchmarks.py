@@ -26,6 +26,7 @@ import redis.asyncio
 from benchmarks import __main__ as command
 from benchmarks import (
     callgrind,
+    cell,
     data,
     feeds,
     instructions,
@@ -37,7 +38,6 @@ from benchmarks import (
     ticker,
     toolkit,
 )
-from benchmarks import cell as cell_module
 from benchmarks.address import Address
 from benchmarks.cell import Cell, Result, WrongCell, measure_here, run_cell
 from benchmarks.clients import (
@@ -215,7 +215,7 @@ def test_a_failing_producer_is_told(address: Address) -> None:
 def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples, tables = tmp_path / "run.json", tmp_path / "run.md"
     selection = ["--workloads", "get-1,get-50", "--clients", f"{REDIS_PY},{OURS},{DOCUMENTED}"]
-    options = ["--rounds", "2", "--seconds", "0.03"]
+    options = ["--rounds", "1", "--seconds", "0.03"]
     files = ["--json", str(samples), "--markdown", str(tables)]
     assert command.main([*selection, *options, *files]) == 0
     printed = capsys.readouterr().out
@@ -223,7 +223,7 @@ def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "RedisClient as a part of Redis" in printed
     assert "| GET, 50 tasks |" in tables.read_text(encoding="utf-8")
     cells = json.loads(samples.read_text(encoding="utf-8"))["cells"]
-    assert len(cells) == 2 * 3 * 2
+    assert len(cells) == 2 * 3
 
 
 def test_a_workload_without_a_target(capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,15 +317,9 @@ def test_rounds_count_for_less_when_time_is_short() -> None:
     assert costs.counting_in(1.9) < 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for its children in /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_client_that_ends_early_or_never_is_a_gap(
-    number: signal.Signals,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cell_module, "PROCESS_SECONDS", 3.0)
+@contextlib.contextmanager
+def striking(client: str, number: int) -> Iterator[list[int]]:
+    """Send a signal to each process that measures the client, and tell which got it."""
     children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
     struck: list[int] = []
     over = threading.Event()
@@ -334,45 +328,70 @@ def test_a_client_that_ends_early_or_never_is_a_gap(
         while not over.wait(0.002):
             for pid in map(int, children.read_text().split()):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
-                    words = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    if b"benchmarks.cell" in words and b"redis-py" in words and pid not in struck:
+                    words = Path(f"/proc/{pid}/cmdline").read_text()
+                    measures = "benchmarks.cell" in words and f'"client": "{client}"' in words
+                    if measures and pid not in struck:
                         os.kill(pid, number)
                         struck.append(pid)
 
-    striking = threading.Thread(target=strike)
-    striking.start()
+    thread = threading.Thread(target=strike)
+    thread.start()
     try:
-        samples = tmp_path / "run.json"
-        selection = ["--workloads", "get-1,rate-1000", "--clients", f"{REDIS_PY},{OURS}"]
-        more = ["--rounds", "2", "--seconds", "0.03", "--json", str(samples)]
-        assert command.main([*selection, *more, "--plots", str(tmp_path)]) == 0
+        yield struck
     finally:
         over.set()
-        striking.join()
-    for_good = number == signal.SIGSTOP
-    assert len(struck) == (2 if for_good else 4)  # an endless one is not tried again
-    printed = capsys.readouterr().out
-    assert "  failed  " in next(line for line in printed.splitlines() if "GET, 1 task" in line)
+        thread.join()
+
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks for children in /proc")
+
+
+@needs_proc
+def test_a_client_that_is_killed_is_a_gap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = tmp_path / "run.json"
+    selection = ["--workloads", "get-1,rate-1000", "--clients", f"{REDIS_PY},{OURS}"]
+    more = ["--rounds", "2", "--seconds", "0.03", "--json", str(samples)]
+    with striking(REDIS_PY, signal.SIGKILL) as struck:
+        assert command.main([*selection, *more, "--plots", str(tmp_path)]) == 0
+    assert len(struck) == 4  # the next round tries again
+    lines = capsys.readouterr().out.splitlines()
+    assert "  failed  " in next(line for line in lines if "GET, 1 task" in line)
     found = report.Report(json.loads(samples.read_text("utf-8")))
-    told = (
-        "failed: no result after 3 seconds" if for_good else "failed (2 times): killed by signal 9"
-    )
-    assert f"- get-1, {REDIS_PY}, asyncio: {told}" in publish.BLOCKS["gaps"](found)
+    told = f"- get-1, {REDIS_PY}, asyncio: failed (2 times): killed by signal 9"
+    assert told in publish.BLOCKS["gaps"](found)
     assert "| 1,000 GET/s | failed | " in publish.BLOCKS["latency"](found)
     assert len(found.run.samples(Cell("get-1", OURS, "asyncio"), "per_second")) == 2
 
 
+@needs_proc
+def test_a_client_that_does_not_come_to_an_end_is_a_gap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell, "PROCESS_SECONDS", 1.0)
+    samples = tmp_path / "run.json"
+    selection = ["--workloads", "get-1", "--clients", REDIS_PY, "--rounds", "2"]
+    with striking(REDIS_PY, signal.SIGSTOP) as struck:
+        assert command.main([*selection, "--json", str(samples), "--plots", str(tmp_path)]) == 0
+    assert len(struck) == 1  # not tried again
+    assert f"get-1, {REDIS_PY}, asyncio: failed: no result after 1" in capsys.readouterr().out
+    found = report.Report(json.loads(samples.read_text("utf-8")))
+    assert "| GET, 1 task | failed | - | - |" in publish.BLOCKS["speed"](found)
+    assert list(tmp_path.glob("*.svg")) == []  # nothing to draw
+
+
 def test_a_client_that_was_wrong_once_has_no_figures(tmp_path: Path) -> None:
-    cell = Cell("get-1", REDIS_PY, "asyncio")
+    wrong = Cell("get-1", REDIS_PY, "asyncio")
     content = a_run({REDIS_PY: [10.0, 10.0], OURS: [20.0, 20.0]}).content
     done = Run.from_json(content)
-    done.fail(cell, Failure(1, "b'x' instead of b'y'", wrong=True))
+    done.fail(wrong, Failure(1, "b'x' instead of b'y'", wrong=True))
     found = report.Report({**content, **done.as_json()})
     assert "| GET, 1 task | wrong | **20** | - | - |" in publish.BLOCKS["speed"](found)
     assert publish.BLOCKS["gaps"](found).startswith(
         "- get-1, redis-py, asyncio: a wrong reply: b'x'"
     )
-    assert done.given_up(cell)
+    assert done.given_up(wrong)
     for name in publish.BLOCKS:
         assert publish.BLOCKS[name](found) or name == "limit"
 
