@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.cluster import ClusterPipeline as BaseClusterPipeline
+from redis.asyncio.cluster import PipelineStrategy, TransactionStrategy
 from redis.commands.cluster import AsyncRedisClusterCommands
 from redis.exceptions import (
     AskError,
@@ -51,6 +52,8 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     changes nothing.
     """
 
+    __slots__ = ("_core",)  # Forward finds it there
+
     if TYPE_CHECKING:
         cluster_client: RedisCluster
         _event_dispatcher: Any
@@ -63,6 +66,16 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         self._inner: Any = None  # of a transaction that watches: a pipeline on the node of its slot
         self._slot: int | None = None
         self._explicit = False
+
+    # redis-py's way of executing, which nothing here takes: kept, it would make each pipeline a
+    # cycle, and work for the garbage collector.
+    @property
+    def _execution_strategy(self) -> Any:
+        return (TransactionStrategy if self._transaction else PipelineStrategy)(self)
+
+    @_execution_strategy.setter
+    def _execution_strategy(self, value: Any) -> None:
+        pass
 
     # ------------------------------------------------------------------ queueing
 
@@ -342,6 +355,7 @@ def _raise_first(stack: Any, results: list[Any]) -> None:
 
 def _forward_methods() -> None:
     """The native methods of the core, where redis-py's pipeline has nothing of its own."""
+    slot = vars(ClusterPipeline)["_core"]
     for name in _native.HOT_METHODS:
         function = getattr(BaseClusterPipeline, name, None)
         plain = function is getattr(AsyncRedisClusterCommands, name, None)
@@ -350,7 +364,8 @@ def _forward_methods() -> None:
             and plain
             and name not in ("ping", "echo", "publish", "delete", "exists", "eval", "evalsha")
         ):
-            setattr(ClusterPipeline, name, _native.Forward(function, name, "_core"))
+            method = getattr(_native.Pipeline, name)
+            setattr(ClusterPipeline, name, _native.Forward(function, slot, method))
 
 
 _forward_methods()

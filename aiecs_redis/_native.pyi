@@ -262,7 +262,7 @@ HOT_METHODS: tuple[str, ...]
 
 @final
 class Forward:
-    def __new__(cls, function: Callable[..., Any], name: str, attribute: str) -> Self: ...
+    def __new__(cls, function: Callable[..., Any], slot: Any, method: Any) -> Self: ...
 
 READ_PRIMARY: int
 READ_ROUND_ROBIN: int

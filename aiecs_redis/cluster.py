@@ -113,6 +113,8 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
     pipeline. Neither is atomic then.
     """
 
+    __slots__ = ("_core",)  # Forward finds it there
+
     if TYPE_CHECKING:
         nodes_manager: Topology
         _topology: Topology
@@ -158,7 +160,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         first = next(iter(topology.startup_nodes.values()))
         vars(self)["_topology"] = self.nodes_manager = topology
         core = _Core(self.response_callbacks, topology.transport(first.host, int(first.port)))
-        vars(self)["_core"] = core
+        self._core = core
         core._native_cluster(topology.cluster, self, BaseRedisCluster, RedisCluster.execute_command)
 
     # redis-py asks for this before each command of its own, and sets it to have the topology learnt
@@ -183,7 +185,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         self._look_at(name)
 
     def _look_at(self, name: str) -> None:
-        core = self.__dict__.get("_core")
+        core = getattr(self, "_core", None)
         if core is None:
             return
         if name == "execute_command":
@@ -277,10 +279,12 @@ def _is_himport(name: Any) -> bool:
 
 def _forward_methods() -> None:
     """The native methods of the core, as methods of the class."""
+    slot = vars(RedisCluster)["_core"]
     for name in ("execute_command", *_native.HOT_METHODS):
         function = getattr(BaseRedisCluster, name, None)
         if function is not None:
-            setattr(RedisCluster, name, _native.Forward(function, name, "_core"))
+            method = getattr(_native.Client, name)
+            setattr(RedisCluster, name, _native.Forward(function, slot, method))
 
 
 _forward_methods()

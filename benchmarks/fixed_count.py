@@ -14,7 +14,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 
 async def run_fixed(workload: Workload, client: str, address: Address, commands: int) -> None:
-    connect = CLIENTS[client].connect()
+    connect = CLIENTS[client].connect(cluster=workload.cluster)
     async with workload.connected(connect, address) as connected:
         each = commands // (workload.tasks * workload.commands)
         await asyncio.gather(

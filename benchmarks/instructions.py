@@ -21,7 +21,8 @@ import sys
 import sysconfig
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import data
@@ -29,7 +30,7 @@ from benchmarks.address import Address
 from benchmarks.callgrind import read_self_cost
 from benchmarks.clients import CLIENTS, OURS
 from benchmarks.fixed_count import repeat
-from benchmarks.server import is_external, server
+from benchmarks.server import cluster, is_external, server
 from benchmarks.tables import Table
 from benchmarks.workloads import WORKLOADS
 
@@ -43,6 +44,9 @@ COUNTED = {
     "hgetall-50": 2_000,
     "pipeline-100": 20_000,
     "pubsub-listen": 20_000,
+    "cluster-get-50": 10_000,
+    "cluster-set-50": 10_000,
+    "cluster-pipeline-100": 20_000,
 }
 """Commands or messages of each workload; so many that its start does not show."""
 WARM_UP_PART = 10  # as many, divided by this, before counting
@@ -50,6 +54,9 @@ WARM_UP_PART = 10  # as many, divided by this, before counting
 TOLERANCE = 0.02  # by which a workload may grow
 SHOWN = 0.003  # of a workload's instructions: by so many a function has to grow to be named
 _CLONE = re.compile(r"(\.(part|isra|constprop|cold|lto_priv)(\.\d+)?)+$")
+
+Addresses = dict[bool, Address]
+"""Of a server (False), and of a node of a cluster (True)."""
 
 Counts = dict[str, dict[str, float]]
 """Instructions per command, by workload and function."""
@@ -65,11 +72,11 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     key = environment()
     baselines = json.loads(BASELINE.read_text("utf-8")) if BASELINE.is_file() else {}
-    with server() as address:
-        data.seed(address)
-        now = count(ROOT, address)
-        if options.update:
-            baselines[key] = rounded(now)
+    with servers() as addresses:
+        now = count(ROOT, addresses)
+        if options.update is not None:
+            noted = baselines.setdefault(key, {})
+            noted.update(rounded({name: now[name] for name in options.update or COUNTED}))
             BASELINE.write_text(json.dumps(baselines, indent=1, sort_keys=True) + "\n", "utf-8")
             print(f"{BASELINE.name} has the counts of {key}")
             return 0
@@ -80,9 +87,7 @@ def main(arguments: Sequence[str]) -> int:
             if commit is None:
                 print(f"nothing to compare with: {BASELINE.name} has not {key}, and git no history")
                 return 2
-            before, origin = count_commit(commit, address), f"commit {commit[:10]}"
-        if is_external():
-            data.clear(address)
+            before, origin = count_commit(commit, addresses), f"commit {commit[:10]}"
     tables, grown = compare(before, now)
     print("\n\n".join(table.as_text() for table in tables))
     print(f"\ncompared with {origin}; a workload may grow by {TOLERANCE:.0%}")
@@ -97,7 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Compares the instructions that each function needs per command with those "
         "noted in instructions.json, and fails when a workload has grown.",
     )
-    parser.add_argument("--update", action="store_true", help="note the counts of this tree")
+    parser.add_argument(
+        "--update",
+        nargs="*",
+        choices=tuple(COUNTED),
+        metavar="WORKLOAD",
+        help="note the counts of this tree, of all workloads or of those named",
+    )
     parser.add_argument("--against", metavar="COMMIT", help="compare with a commit, built here")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser
@@ -114,11 +125,22 @@ def environment() -> str:
 # ---- counting ----
 
 
-def count(tree: Path, address: Address) -> Counts:
+@contextmanager
+def servers() -> Iterator[Addresses]:
+    """A server and a cluster with what the workloads read."""
+    with server() as alone, cluster() as node:
+        data.seed(alone)
+        data.seed_cluster(node)
+        yield {False: alone, True: node}
+        if is_external():
+            data.clear(alone)
+
+
+def count(tree: Path, addresses: Addresses) -> Counts:
     """Count all workloads with the extension of this tree."""
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:
         output = Path(folder) / "counts"
-        order = json.dumps(list(address))
+        order = json.dumps([addresses[False], addresses[True]])
         tool = ["valgrind", "--tool=callgrind", f"--dump-before={MARK}"]
         tool += ["--dump-line=no", f"--callgrind-out-file={output}"]
         command = [*tool, sys.executable, "-m", "benchmarks.instructions", "--child", order]
@@ -145,13 +167,12 @@ def per_command(costs: Counter[str], commands: int) -> dict[str, float]:
     return {name: instructions / commands for name, instructions in found.items()}
 
 
-async def _run_all(address: Sequence[object]) -> None:
-    host, port = address
-    where = Address(str(host), int(str(port)))
-    connect = CLIENTS[OURS].connect()
+async def _run_all(addresses: Sequence[tuple[str, int]]) -> None:
+    alone, node = (Address(*address) for address in addresses)
     for name, commands in COUNTED.items():
         workload = WORKLOADS[name]
-        async with workload.connected(connect, where) as connected:
+        connect = CLIENTS[OURS].connect(cluster=workload.cluster)
+        async with workload.connected(connect, node if workload.cluster else alone) as connected:
             operations = [workload.operation(connected, n) for n in range(workload.tasks)]
             each = commands // (workload.tasks * workload.commands)
             await asyncio.gather(*(repeat(one, each // WARM_UP_PART or 1) for one in operations))
@@ -160,7 +181,7 @@ async def _run_all(address: Sequence[object]) -> None:
             os.sched_yield()
 
 
-def count_commit(commit: str, address: Address) -> Counts:
+def count_commit(commit: str, addresses: Addresses) -> Counts:
     """Build the package of a commit in a folder of its own, and count with it."""
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:
         tree = Path(folder) / "tree"
@@ -175,7 +196,7 @@ def count_commit(commit: str, address: Address) -> Counts:
             build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
             subprocess.run(build, check=True, cwd=tree)
             shutil.rmtree(tree / "benchmarks")  # those of this tree are used
-            return count(tree, address)
+            return count(tree, addresses)
         finally:
             subprocess.run([*git, "worktree", "remove", "--force", str(tree)], check=True)
 

@@ -21,9 +21,9 @@ from benchmarks import data
 from benchmarks.address import Address
 from benchmarks.callgrind import read_self_cost
 from benchmarks.clients import CLIENTS, OURS
-from benchmarks.server import is_external, server
+from benchmarks.server import cluster, is_external, server
 from benchmarks.tables import Table
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, is_cluster
 
 WORKLOAD = "get-50"
 FEW = 2_000
@@ -40,11 +40,12 @@ def main(arguments: list[str]) -> int:
     if options.few >= options.many:
         print("--few has to be below --many", file=sys.stderr)
         return 2
-    with server() as address:
-        data.seed(address)
+    on_cluster = is_cluster(options.workload)
+    with cluster() if on_cluster else server() as address:
+        data.seed_cluster(address) if on_cluster else data.seed(address)
         few = count(options.workload, options.client, address, options.few)
         many = count(options.workload, options.client, address, options.many)
-        if is_external():
+        if is_external() and not on_cluster:
             data.clear(address)
     per_command = difference(few, many, options.many - options.few)
     title = f"Instructions per command, {WORKLOADS[options.workload].title}, {options.client}"

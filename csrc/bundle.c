@@ -1,8 +1,6 @@
 /* A pipeline on a cluster: the commands of each node are one part. What a node refuses is sent on by itself. */
 #include "scatter.h"
 
-#include "lanes.h"
-
 /* The slot of a pipeline's command; -1 with an exception set. */
 static int
 queued_slot(ArCluster *self, const ArQueue *queue, Py_ssize_t number)
@@ -35,7 +33,7 @@ ar_bundle_resend(ArCommand *part, ArCommand *whole, Py_ssize_t number, PyObject 
         goto failed;
     }
     single->slot = (uint16_t)slot;
-    single->properties = ar_lanes_properties(argv, argc);
+    single->properties = part->batch->commands[number].properties;
     if (ar_queue_never_decodes(part->batch, number)) {
         single->properties |= AR_NEVER_DECODE;
     }
@@ -81,92 +79,117 @@ start_transaction(ArCluster *self, ArCommand *command)
 /* The commands of one node. */
 typedef struct {
     const ar_node *node;
-    uint16_t slot; /* of its first command */
-    ArQueue *queue;
-    Py_ssize_t *positions;
-    Py_ssize_t count;
+    uint16_t slot;           /* of its first command */
+    Py_ssize_t first, count; /* where their numbers are in `numbers` */
 } bundle;
 
-static int
-add_to_bundle(bundle *self, ArCommand *whole, Py_ssize_t number)
+/* A pipeline divided among nodes. */
+typedef struct {
+    bundle *bundles;
+    Py_ssize_t count;
+    Py_ssize_t *owner;   /* of each command: the index of its bundle */
+    Py_ssize_t *numbers; /* of all commands, bundle by bundle, each in order */
+} division;
+
+static void
+free_division(division *self)
 {
-    const ArQueue *queue = whole->batch;
-    PyObject **argv = ar_queue_argv(queue, number);
-    Py_ssize_t argc = ar_queue_argc(queue, number);
-    if (self->queue == NULL) {
-        self->queue = ar_queue_new(whole->state);
-        self->positions = PyMem_Malloc((size_t)queue->count * sizeof(*self->positions));
-        if (self->positions == NULL) {
-            PyErr_NoMemory();
-        }
-        if (self->queue == NULL || self->positions == NULL) {
-            return -1;
+    PyMem_Free(self->bundles);
+    PyMem_Free(self->owner);
+    PyMem_Free(self->numbers);
+}
+
+/* The index of the bundle that a slot's commands belong to: its node's. -1 with an exception set. */
+static Py_ssize_t
+bundle_of(ArCluster *cluster, division *self, unsigned slot)
+{
+    const ar_node *node = ar_cluster_route(cluster, slot, 0);
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        if (self->bundles[i].node == node && (node != NULL || self->bundles[i].slot == slot)) {
+            return i;
         }
     }
-    self->positions[self->count++] = number;
-    return ar_queue_append(self->queue, argv[0], argv + 1, argc - 1,
-                           queue->commands[number].options, ar_lanes_properties(argv, argc));
+    bundle *larger = PyMem_Realloc(self->bundles, (size_t)(self->count + 1) * sizeof(*larger));
+    if (larger == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->bundles = larger;
+    larger[self->count] = (bundle){.node = node, .slot = (uint16_t)slot};
+    return self->count++;
+}
+
+static int
+divide(ArCluster *cluster, division *self, const ArQueue *queue)
+{
+    self->owner = PyMem_Malloc((size_t)queue->count * sizeof(*self->owner));
+    self->numbers = PyMem_Malloc((size_t)queue->count * sizeof(*self->numbers));
+    if (self->owner == NULL || self->numbers == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < queue->count; i++) {
+        int slot = queued_slot(cluster, queue, i);
+        Py_ssize_t index = slot >= 0 ? bundle_of(cluster, self, (unsigned)slot) : -1;
+        if (index < 0) {
+            return -1;
+        }
+        self->owner[i] = index;
+        self->bundles[index].count++;
+    }
+    Py_ssize_t first = 0;
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        self->bundles[i].first = first;
+        first += self->bundles[i].count;
+        self->bundles[i].count = 0;
+    }
+    for (Py_ssize_t i = 0; i < queue->count; i++) {
+        bundle *into = &self->bundles[self->owner[i]];
+        self->numbers[into->first + into->count++] = i;
+    }
+    return 0;
 }
 
 /* Sends a bundle as a pipeline of its own; -1 with an exception set. */
 static int
-send_bundle(ArCluster *self, ArCommand *whole, bundle *bundled)
+send_bundle(ArCluster *self, ArCommand *whole, const bundle *bundled, const Py_ssize_t *numbers)
 {
-    ArCommand *part =
-        ar_scatter_part(whole, whole->argv[0], NULL, 0, bundled->positions, bundled->count);
+    ArCommand *part = ar_scatter_part(whole, whole->argv[0], NULL, 0, numbers, bundled->count);
     if (part == NULL) {
         return -1;
     }
-    part->batch = (ArQueue *)Py_NewRef((PyObject *)bundled->queue);
+    part->batch = ar_queue_pick(whole->batch, numbers, bundled->count);
+    if (part->batch == NULL) {
+        part->status = AR_CLOSED;
+        Py_DECREF(part);
+        return -1;
+    }
     part->batch_mode = AR_BATCH_RAW;
-    part->properties = (bundled->queue->all & (AR_REPLAYABLE | AR_READ)) |
-                       (bundled->queue->any & (AR_STATEFUL | AR_BLOCKING));
+    part->properties = (part->batch->all & (AR_REPLAYABLE | AR_READ)) |
+                       (part->batch->any & (AR_STATEFUL | AR_BLOCKING));
     part->slot = bundled->slot;
     ar_scatter_send(self, part);
     return 0;
 }
 
-/* Which bundle a slot's commands belong to: its node's. NULL with an exception set. */
-static bundle *
-bundle_for(ArCluster *self, bundle **bundles, Py_ssize_t *count, unsigned slot)
-{
-    const ar_node *node = ar_cluster_route(self, slot, 0);
-    for (Py_ssize_t i = 0; i < *count; i++) {
-        if ((*bundles)[i].node == node && (node != NULL || (*bundles)[i].slot == slot)) {
-            return &(*bundles)[i];
-        }
-    }
-    bundle *larger = PyMem_Realloc(*bundles, (size_t)(*count + 1) * sizeof(*larger));
-    if (larger == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    *bundles = larger;
-    larger[*count] = (bundle){.node = node, .slot = (uint16_t)slot};
-    return &larger[(*count)++];
-}
-
 static int
 start_pipeline(ArCluster *self, ArCommand *command)
 {
-    bundle *bundles = NULL;
-    Py_ssize_t count = 0, total = command->batch->count;
+    division divided = {0};
+    Py_ssize_t total = command->batch->count;
     int result = -1;
-    for (Py_ssize_t i = 0; i < total; i++) {
-        int slot = queued_slot(self, command->batch, i);
-        bundle *into = slot >= 0 ? bundle_for(self, &bundles, &count, (unsigned)slot) : NULL;
-        if (into == NULL || add_to_bundle(into, command, i) < 0) {
-            goto done;
-        }
+    if (divide(self, &divided, command->batch) < 0) {
+        goto done;
     }
     command->replies = ar_scatter_places(total);
     if (command->replies == NULL) {
         goto done;
     }
-    command->missing = count + 1; /* not completed while parts are still being sent */
+    command->missing = divided.count + 1; /* not completed while parts are still being sent */
     result = 0;
-    for (Py_ssize_t i = 0; i < count && !ar_command_finished(command); i++) {
-        if (send_bundle(self, command, &bundles[i]) < 0) {
+    for (Py_ssize_t i = 0; i < divided.count && !ar_command_finished(command); i++) {
+        const bundle *next = &divided.bundles[i];
+        if (send_bundle(self, command, next, divided.numbers + next->first) < 0) {
             result = -1;
             break;
         }
@@ -175,11 +198,7 @@ start_pipeline(ArCluster *self, ArCommand *command)
         ar_scatter_complete(command);
     }
 done:
-    for (Py_ssize_t i = 0; i < count; i++) {
-        Py_XDECREF(bundles[i].queue);
-        PyMem_Free(bundles[i].positions);
-    }
-    PyMem_Free(bundles);
+    free_division(&divided);
     return result;
 }
 

@@ -111,7 +111,7 @@ int
 ar_cluster_command_slot(ArCluster *self, PyObject *const *argv, Py_ssize_t argc, ar_keys *keys)
 {
     PyObject *const *rest = argv + 1;
-    if (!ar_keyspec_find(argv[0], rest, argc - 1, keys)) {
+    if (!ar_keyspec_find(self->state, argv[0], rest, argc - 1, keys)) {
         PyErr_Format(self->state->ClusterError,
                      "No way to dispatch this command to Redis Cluster. Missing key: %R", argv[0]);
         return -1;

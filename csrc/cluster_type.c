@@ -291,8 +291,8 @@ cluster_slots(ArCluster *self, PyObject *arguments)
     }
     PyObject *const *rest = &PyTuple_GET_ITEM(arguments, 0) + 1;
     ar_keys keys;
-    if (!ar_keyspec_find(PyTuple_GET_ITEM(arguments, 0), rest, PyTuple_GET_SIZE(arguments) - 1,
-                         &keys)) {
+    if (!ar_keyspec_find(self->state, PyTuple_GET_ITEM(arguments, 0), rest,
+                         PyTuple_GET_SIZE(arguments) - 1, &keys)) {
         Py_RETURN_NONE;
     }
     PyObject *list = PyList_New(0);

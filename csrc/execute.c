@@ -154,7 +154,7 @@ ar_execute_dispatch(ArTarget *target, PyObject *name, PyObject *const *rest, Py_
 {
     ArClient *self = (ArClient *)target;
     ar_keys keys;
-    if (self->cluster != NULL && !ar_keyspec_find(name, rest, rest_count, &keys)) {
+    if (self->cluster != NULL && !ar_keyspec_find(target->state, name, rest, rest_count, &keys)) {
         return without_keys(self, name, rest, rest_count, options);
     }
     if (self->retrying) {

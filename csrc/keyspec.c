@@ -278,6 +278,33 @@ find(const char *word)
     return bsearch(word, table, sizeof(table) / sizeof(*table), sizeof(*table), compare_entry);
 }
 
+/* The command's entry, or NULL; *rest as above. Most names are literals, of ours or of redis-py: interned, so that
+ * their address tells them. */
+static const spec_entry *
+look_up(ar_state *state, PyObject *name, const char **rest)
+{
+    ar_known_name *known = &state->known_names[((uintptr_t)name >> 4) % AR_KNOWN_NAMES];
+    if (known->name == name) {
+        *rest = NULL;
+        return known->entry;
+    }
+    char word[WORD_MAX];
+    const spec_entry *entry = first_word(name, word, rest) ? find(word) : NULL;
+    if (*rest == NULL && PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name)) {
+        Py_XSETREF(known->name, Py_NewRef(name));
+        known->entry = entry;
+    }
+    return entry;
+}
+
+void
+ar_keyspec_forget(ar_state *state)
+{
+    for (size_t i = 0; i < AR_KNOWN_NAMES; i++) {
+        Py_CLEAR(state->known_names[i].name);
+    }
+}
+
 /* The number of keys that an argument says, 0 when it says nothing of the kind. */
 static Py_ssize_t
 number_of(PyObject *argument)
@@ -343,11 +370,11 @@ contained(const char *word, const char *joined, PyObject *const *rest, Py_ssize_
 }
 
 int
-ar_keyspec_find(PyObject *name, PyObject *const *rest, Py_ssize_t count, ar_keys *keys)
+ar_keyspec_find(ar_state *state, PyObject *name, PyObject *const *rest, Py_ssize_t count,
+                ar_keys *keys)
 {
-    char word[WORD_MAX];
     const char *joined;
-    const spec_entry *entry = first_word(name, word, &joined) ? find(word) : NULL;
+    const spec_entry *entry = look_up(state, name, &joined);
     if (entry == NULL || count == 0 || (joined != NULL && entry->position != CONTAINER)) {
         return 0;
     }
@@ -382,7 +409,7 @@ ar_keyspec_find(PyObject *name, PyObject *const *rest, Py_ssize_t count, ar_keys
     case STREAMS:
         return streams(rest, count, keys);
     case CONTAINER:
-        return contained(word, joined, rest, count, keys);
+        return contained(entry->name, joined, rest, count, keys);
     }
     return keys->first <= keys->last && keys->last < count;
 }

@@ -25,7 +25,10 @@ ar_keys_next(const ar_keys *keys, Py_ssize_t position)
 }
 
 /* 1: `keys` says where they are, and there is one at least. 0: the command has none, or is not known. */
-int ar_keyspec_find(PyObject *name, PyObject *const *rest, Py_ssize_t count, ar_keys *keys);
+int ar_keyspec_find(ar_state *state, PyObject *name, PyObject *const *rest, Py_ssize_t count,
+                    ar_keys *keys);
+/* Lets go of the names that are remembered. */
+void ar_keyspec_forget(ar_state *state);
 
 /* How a command whose keys are in several slots is put together again. */
 typedef enum {

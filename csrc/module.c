@@ -267,6 +267,7 @@ module_free(void *module)
 {
     ar_state *state = state_of(module);
     ar_command_free_spares(state);
+    ar_keyspec_forget(state);
 #define X(type, name) Py_CLEAR(state->name);
     AR_STATE_TYPES(X)
     AR_STATE_BOUND(X)

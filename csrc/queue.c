@@ -152,11 +152,12 @@ ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_
         argv[i + 1] = Py_NewRef(rest[i]);
     }
     queue->argument_count += rest_count + 1;
-    queue->commands[queue->count++] =
-        (ar_queued){.end = queue->argument_count, .options = Py_XNewRef(options)};
+    queue->commands[queue->count++] = (ar_queued){
+        .end = queue->argument_count, .options = Py_XNewRef(options), .properties = properties};
     queue->all &= properties;
     queue->any |= properties;
     queue->himport |= is_himport(name);
+    queue->plain = 0;
     return 0;
 }
 
@@ -183,6 +184,41 @@ ar_queue_copy(const ArQueue *queue)
     copy->empty_response = queue->empty_response;
     copy->never_decode = queue->never_decode;
     return copy;
+}
+
+ArQueue *
+ar_queue_pick(const ArQueue *queue, const Py_ssize_t *numbers, Py_ssize_t count)
+{
+    Py_ssize_t arguments = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        arguments += ar_queue_argc(queue, numbers[i]);
+    }
+    ArQueue *picked = ar_queue_new(queue->state);
+    if (picked == NULL || reserve(picked, count, arguments) < 0) {
+        Py_XDECREF(picked);
+        return NULL;
+    }
+    PyObject **into = picked->arguments;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const ar_queued *command = &queue->commands[numbers[i]];
+        for (PyObject **argument = ar_queue_argv(queue, numbers[i]);
+             argument != queue->arguments + command->end; argument++) {
+            *into++ = Py_NewRef(*argument);
+        }
+        picked->commands[i] = (ar_queued){.end = into - picked->arguments,
+                                          .options = Py_XNewRef(command->options),
+                                          .properties = command->properties};
+        picked->all &= command->properties;
+        picked->any |= command->properties;
+    }
+    picked->argument_count = arguments;
+    picked->count = count;
+    /* Of the whole: they are looked at only where a command has options, or a certain name. */
+    picked->himport = queue->himport;
+    picked->empty_response = queue->empty_response;
+    picked->never_decode = queue->never_decode;
+    picked->plain = queue->plain;
+    return picked;
 }
 
 /* ---- use ---- */
@@ -250,7 +286,8 @@ ArQueue *
 ar_queue_settle(ArQueue *queue, const ar_text_codec *codec)
 {
     Py_INCREF(queue); /* nobody else changes it now: see own_queue() in pipeline.c */
-    if (codec->encoding == NULL && all_plain(queue)) {
+    queue->plain = queue->plain || all_plain(queue);
+    if (codec->encoding == NULL && queue->plain) {
         return queue;
     }
     ArQueue *settled = queue;

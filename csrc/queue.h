@@ -9,6 +9,7 @@
 typedef struct {
     Py_ssize_t end;    /* behind its last argument in `arguments`, where the next one begins */
     PyObject *options; /* keyword arguments (a dict), or NULL */
+    uint8_t properties;
 } ar_queued;
 
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
     uint8_t himport;        /* HIMPORT is among them */
     uint8_t empty_response; /* one has the option EMPTY_RESPONSE */
     uint8_t never_decode;   /* one has the option NEVER_DECODE */
+    uint8_t plain;          /* all arguments are known to be plain: see ar_encode_is_plain */
 } ArQueue;
 
 ArQueue *ar_queue_new(ar_state *state);
@@ -30,6 +32,9 @@ ArQueue *ar_queue_copy(const ArQueue *queue);
 /* Adds a command; `options` may be NULL. */
 int ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
                     PyObject *options, uint8_t properties);
+
+/* A queue of some of the commands, those with these numbers. */
+ArQueue *ar_queue_pick(const ArQueue *queue, const Py_ssize_t *numbers, Py_ssize_t count);
 
 /* redis-py's form: a list of (arguments, options). */
 PyObject *ar_queue_as_list(const ArQueue *queue);

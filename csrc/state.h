@@ -82,6 +82,14 @@
 
 struct ArCommand;
 
+#define AR_KNOWN_NAMES 64
+
+/* What keyspec.c has found for an interned name. */
+typedef struct {
+    PyObject *name; /* owned, so that nothing else can be at its address; or NULL */
+    const void *entry;
+} ar_known_name;
+
 typedef struct ar_state {
 #define X(type, name) type *name;
     AR_STATE_TYPES(X)
@@ -93,6 +101,8 @@ typedef struct ar_state {
     /* Memory of commands that are gone, for the next ones (command.c). */
     struct ArCommand *spares;
     int spare_count;
+    /* Commands looked up last, at places given by the addresses of their names (keyspec.c). */
+    ar_known_name known_names[AR_KNOWN_NAMES];
     /* Blocks of timeout() that have been entered and not left, on whatever thread. */
     Py_ssize_t open_scopes;
 } ar_state;

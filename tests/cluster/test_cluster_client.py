@@ -5,13 +5,14 @@ import gc
 import os
 import sys
 import time
+import weakref
 
 import pytest
 import redis.asyncio
 import redis.exceptions as errors
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
 
-from aiecs_redis import OutcomeUnknownError, RedisCluster
+from aiecs_redis import OutcomeUnknownError, RedisCluster, _native
 
 KEYS = [f"key:{number}" for number in range(60)]
 
@@ -159,6 +160,56 @@ async def test_parts_of_a_cancelled_command_leave_nothing_behind(client):
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await client.mget(KEYS) == KEYS
+
+
+def test_where_the_keys_of_a_command_are():
+    client = RedisCluster(host="127.0.0.1", port=1)  # is not connected to
+    slots, slot = client._topology.cluster.slots, client.keyslot("key")
+    assert slot != client.keyslot("other")
+    for _ in range(2):  # names are remembered by their identity
+        for name in ("GET", "get", b"GET", "".join(["G", "ET"]), "GeT"):
+            assert slots((name, "key")) == [slot]
+        assert slots(("OBJECT ENCODING", "key")) == [slot]
+        assert slots(("OBJECT", "ENCODING", "key")) == [slot]
+        assert slots(("MEMORY USAGE", "key")) == slots(("MEMORY", "USAGE", "key")) == [slot]
+        assert slots(("MEMORY", "STATS")) is slots(("DBSIZE",)) is slots(("GET",)) is None
+        assert slots(("ZUNIONSTORE", "key", 1, "other")) == [slot, client.keyslot("other")]
+        assert slots((f"NO{'NE' * 20}", "key")) is None
+
+
+def test_native_methods_of_the_cluster_classes():
+    class Own(RedisCluster):
+        def get(self, name):
+            return super().get(f"own:{name}")
+
+    client = Own(host="127.0.0.1", port=1)
+    for command in (client.get("key"), RedisCluster.get(client, "key")):
+        assert isinstance(command, _native.Command)
+        command.close()
+    assert RedisCluster.get is BaseRedisCluster.get
+    with pytest.raises(TypeError, match=r"get\(\) is for a RedisCluster, not for a int"):
+        RedisCluster.__dict__["get"](1, "key")
+    with pytest.raises(TypeError, match="needs an instance"):
+        RedisCluster.__dict__["get"]()
+    with pytest.raises(AttributeError, match="was not called"):
+        RedisCluster.__new__(RedisCluster).get("key")
+    queued = client.pipeline()
+    get = queued.get
+    assert get("a").get("b") is queued
+    assert len(queued) == 2
+
+
+def test_a_pipeline_that_is_dropped_is_no_work_for_the_garbage_collector():
+    client = RedisCluster(host="127.0.0.1", port=1)
+    pipe = client.pipeline()
+    pipe.get("a")
+    gone = weakref.ref(pipe)
+    gc.disable()
+    try:
+        del pipe
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # ------------------------------------------------------------------- redirections
@@ -309,6 +360,16 @@ async def test_pipeline_with_commands_for_named_nodes(client):
     result = await pipe.get("a").execute()
     assert result[0] is True
     assert result[2] == "1"
+
+
+async def test_keys_of_a_queued_command_are_in_one_slot(client):
+    for destination, well in (("{z}to", True), ("to", False)):
+        pipe = client.pipeline().zadd("{z}a", {"m": 1}).zunionstore(destination, ["{z}a"])
+        if well:
+            assert await pipe.execute() == [1, 1]
+        else:
+            with pytest.raises(errors.RedisClusterException, match="same key slot"):
+                await pipe.execute()
 
 
 async def test_pipeline_survives_moved_slots(client, cluster):
