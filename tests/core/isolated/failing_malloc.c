@@ -31,9 +31,11 @@ typedef struct {
 } code_range;
 
 static code_range library, barrier;
-/* CPython 3.11 leaks the whole frame of a function when one of its cells cannot be made. */
-static code_range cells;
-#define CELLS_SIZE 96 /* bytes of code of PyCell_New() */
+
+/* CPython 3.11 leaks the whole frame of a function when one of its cells cannot be made. PyCell_New()
+ * may be inlined, as in Debian's: a cell is known by its size, and by what allocates it. */
+#define CELL_SIZE (5 * sizeof(void *)) /* PyGC_Head and PyCellObject */
+#define CELL_FRAMES 8                  /* from here to _PyObject_GC_New() at most */
 
 /* dlsym() itself allocates: from here, and never given back. */
 static char early[65536];
@@ -73,7 +75,20 @@ static void __attribute__((constructor)) start(void)
 }
 
 static int
-watched(void)
+is_cell(void *const *stack, int depth, size_t size)
+{
+    Dl_info caller;
+    for (int i = 0; size == CELL_SIZE && i < depth && i < CELL_FRAMES; i++) {
+        if (dladdr(stack[i], &caller) && caller.dli_sname != NULL &&
+            strcmp(caller.dli_sname, "_PyObject_GC_New") == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int
+watched(size_t size)
 {
     if (frames_watched == 0) {
         return 1;
@@ -81,12 +96,13 @@ watched(void)
     void *stack[FRAMES_MAX];
     looking = 1;
     int depth = backtrace(stack, frames_watched);
+    int cell = is_cell(stack, depth, size);
     looking = 0;
+    if (cell) {
+        return 0;
+    }
     for (int i = 0; i < depth; i++) {
         uintptr_t address = (uintptr_t)stack[i];
-        if (address >= cells.start && address < cells.end) {
-            return 0;
-        }
         if (address >= library.start && address < library.end) {
             return 1;
         }
@@ -98,9 +114,9 @@ watched(void)
 }
 
 static int
-fails(void)
+fails(size_t size)
 {
-    if (!armed || looking || !pthread_equal(thread, pthread_self()) || !watched()) {
+    if (!armed || looking || !pthread_equal(thread, pthread_self()) || !watched(size)) {
         return 0;
     }
     long number = ++seen;
@@ -133,7 +149,7 @@ malloc(size_t size)
     if (real_malloc == NULL) {
         return early_alloc(size);
     }
-    return fails() ? NULL : counted(real_malloc(size));
+    return fails(size) ? NULL : counted(real_malloc(size));
 }
 
 void *
@@ -143,7 +159,7 @@ calloc(size_t count, size_t size)
     if (real_malloc == NULL) {
         return early_alloc(count * size);
     }
-    return fails() ? NULL : counted(real_calloc(count, size));
+    return fails(count * size) ? NULL : counted(real_calloc(count, size));
 }
 
 void *
@@ -157,7 +173,7 @@ realloc(void *block, size_t size)
     if (block == NULL) {
         return malloc(size);
     }
-    return fails() ? NULL : real_realloc(block, size);
+    return fails(size) ? NULL : real_realloc(block, size);
 }
 
 void
@@ -194,8 +210,6 @@ look_at(struct dl_phdr_info *info, size_t size, void *data)
 int
 failing_watch(const char *part, const char *barrier_part)
 {
-    cells.start = (uintptr_t)dlsym(RTLD_DEFAULT, "PyCell_New");
-    cells.end = cells.start != 0 ? cells.start + CELLS_SIZE : 0;
     library.part = part;
     barrier.part = barrier_part;
     return dl_iterate_phdr(look_at, &library) && dl_iterate_phdr(look_at, &barrier);
