@@ -93,12 +93,15 @@ coverage: ## Test suite, then line coverage of csrc/
 	tools/variant.sh coverage $(CURDIR)/$(PYTEST) $(ARGS)
 	cd build/coverage && $(CURDIR)/$(PY) -m gcovr --filter csrc/ --print-summary
 
-lint: ## ruff, clang-format, workflows, and our C files compiled with warnings as errors
+lint: ## ruff, clang-format, workflows, wheels' settings, and our C files with warnings as errors
 	@$(SETUP) test dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/zizmor --offline --quiet .github/workflows
+	for system in linux macos; do $(PY) -m cibuildwheel --print-build-identifiers --platform $$system \
+		--archs all >build/wheels-$$system || exit 1; done
 	AIECS_REDIS_WERROR=1 $(PY) setup.py --quiet build_ext --build-lib build/werror
 
 fmt: ## Format Python and C
