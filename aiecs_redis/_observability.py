@@ -7,23 +7,31 @@ an observer that records the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from aiecs_redis._nodes import is_cluster
 from aiecs_redis.metrics import ClientMetrics, CommandRecord
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
 
 __all__ = ["feed"]
 
 
-def feed(client: Redis[Any], collected: Any) -> None:
+def feed(client: Redis[Any] | RedisCluster, collected: Any) -> None:
     """Have `collected` told of every native command of the client."""
-    pool: Any = client.connection_pool
-    settings = pool.connection_kwargs
-    where = {"server_address": settings.get("host"), "server_port": settings.get("port")}
-    if hasattr(pool, "locate"):  # of Sentinel: wherever that is
-        where["server_address"] = pool.service_name
+    settings: dict[str, Any] = {}
+    where: dict[str, Any] = {}
+    if is_cluster(client):  # which node answers, nobody is told
+        address = cast("RedisCluster", client).nodes_manager.seed
+        where["server_address"], where["server_port"] = address
+    else:
+        pool: Any = cast("Redis[Any]", client).connection_pool
+        settings = pool.connection_kwargs
+        where = {"server_address": settings.get("host"), "server_port": settings.get("port")}
+        if hasattr(pool, "locate"):  # of Sentinel: wherever that is
+            where["server_address"] = pool.service_name
     peer = {"network_peer_address": where["server_address"]}
     peer["network_peer_port"] = where["server_port"]
     db = str(settings.get("db") or 0)

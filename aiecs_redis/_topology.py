@@ -13,6 +13,7 @@ import logging
 import random
 import time
 import weakref
+from collections import Counter
 from collections.abc import Coroutine, Iterable
 from typing import Any, Callable
 
@@ -39,6 +40,9 @@ MEASURE_EVERY = 5.0
 SLOTS = 16384
 NATIVE = (Connection, SSLConnection)
 _node_execute_command = ClusterNode.execute_command
+_REDIRECTIONS = ("moved", "asked", "again", "down", "refreshes")
+_LASTING = ("connects", "reconnects", "circuit_opened")
+"""Figures of a node that only grow: its end does not take them away."""
 _GONE_AFTER = 3  # topologies in a row without a node: its connections are closed
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -53,6 +57,13 @@ _NOT_FOR_POOLS = (
     "host",
     "port",
 )
+
+
+class _NodeClient(Redis[Any]):
+    """A client of one node; its commands are those of the cluster's client."""
+
+    def _feed_observability(self) -> None:
+        """The cluster's client does."""
 
 
 class Topology(NodesManager):
@@ -92,7 +103,9 @@ class Topology(NodesManager):
         self._zones: dict[str, str | None] = {}
         self._refresh_interval = refresh_interval
         self._response_callbacks = response_callbacks
-        self._clients: dict[str, Redis[Any]] = {}
+        self._clients: dict[str, _NodeClient] = {}
+        self._counting: _native.Client | None = None
+        self._past: Counter[str] = Counter()  # of nodes that are gone
         self._absent: dict[str, int] = {}
         self._flight = SingleFlight()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +128,7 @@ class Topology(NodesManager):
 
     # ------------------------------------------------------------- connections
 
-    def client(self, host: str, port: int) -> Redis[Any]:
+    def client(self, host: str, port: int) -> _NodeClient:
         """The native client of one node, which need not be in the topology."""
         name = get_node_name(host, port)
         client = self._clients.get(name)
@@ -126,9 +139,17 @@ class Topology(NodesManager):
             _options.set_own_options(
                 pool, {**self._own, "readonly": self.read_from != _native.READ_PRIMARY}
             )
-            client = Redis(connection_pool=pool)
+            client = _NodeClient(connection_pool=pool)
             client.response_callbacks = self._response_callbacks
             self._clients[name] = client
+            if self._counting is not None:
+                client._native_count_in(self._counting)
+        return client
+
+    def _asking(self, host: str, port: int) -> _NodeClient:
+        """The same connections for questions of our own, which are not counted."""
+        client = _NodeClient(connection_pool=self.client(host, port).connection_pool)
+        client.response_callbacks = self._response_callbacks
         return client
 
     def transport(self, host: str, port: int) -> _native.Transport:
@@ -146,6 +167,38 @@ class Topology(NodesManager):
         """The node a redirection names."""
         host, port = self.remap_host_port(str_if_bytes(host), int(port))
         return get_node_name(host, port), self.transport(host, port)
+
+    # ----------------------------------------------------------------- metrics
+
+    @property
+    def seed(self) -> tuple[str, int]:
+        """Host and port of the node that was given first."""
+        return self._seeds[0]
+
+    def count_in(self, counting: _native.Client | None) -> None:
+        """Have the commands of all nodes, also of those to come, counted by this client."""
+        for client in self._clients.values():
+            if counting is not None:
+                client._native_count_in(counting)
+            else:
+                client._native_observe(False, None, None, 0.0)
+        self._counting = counting
+
+    def stats(self) -> dict[str, int]:
+        """The figures of all nodes' transports together, and of the cluster itself."""
+        found: Counter[str] = Counter(self._past)
+        protocols = []
+        for client in self._clients.values():
+            figures = _stats(client)
+            protocols.append(figures.pop("protocol", 0))
+            found.update(figures)
+        cluster = self.cluster.stats()
+        found["waiting"] += cluster["waiting"]
+        for name in _REDIRECTIONS:
+            found[name] = cluster[name]
+        found["protocol"] = min(filter(None, protocols), default=0)
+        found["nodes"] = len(self.nodes_cache)
+        return found
 
     # ------------------------------------------------------------ the topology
 
@@ -260,7 +313,7 @@ class Topology(NodesManager):
             if node is not None and is_driven_by_hand(node):
                 answer = await node.execute_command("CLUSTER SLOTS")
             else:
-                answer = await self.client(host, port)._native_execute("CLUSTER SLOTS")
+                answer = await self._asking(host, port)._native_execute("CLUSTER SLOTS")
         except redis.exceptions.ResponseError as error:
             raise redis.exceptions.RedisClusterException(
                 "Cluster mode is not enabled on this node"
@@ -362,7 +415,9 @@ class Topology(NodesManager):
             self._absent[name] = self._absent.get(name, 0) + 1
             if self._absent[name] >= _GONE_AFTER:
                 del self._absent[name]
-                await _close(self._clients.pop(name))
+                gone = self._clients.pop(name)
+                self._past.update({key: _stats(gone).get(key, 0) for key in _LASTING})
+                await _close(gone)
         if self.read_from == _native.READ_ZONE:
             unknown = [name for name in self.nodes_cache if name not in self._zones]
             await asyncio.gather(*(self._learn_zone(name) for name in unknown))
@@ -373,7 +428,7 @@ class Topology(NodesManager):
         """Valkey's nodes tell their availability zone in INFO."""
         node = self.nodes_cache[name]
         try:
-            info = await self.client(node.host, int(node.port))._native_execute("INFO", "server")
+            info = await self._asking(node.host, int(node.port))._native_execute("INFO", "server")
         except redis.exceptions.RedisError:
             return  # asked again with the next topology
         values = info if isinstance(info, dict) else parse_info(info)  # type: ignore[no-untyped-call]
@@ -385,7 +440,7 @@ class Topology(NodesManager):
             return
         self._measured = time.monotonic()
         for name, node in list(self.nodes_cache.items()):
-            client = self.client(node.host, int(node.port))
+            client = self._asking(node.host, int(node.port))
             try:
                 await client._native_execute("PING")  # connects, the first time
                 start = time.monotonic()
@@ -437,6 +492,11 @@ def _on_timer(reference: weakref.ref[Topology]) -> None:
     topology = reference()
     if topology is not None and not topology.needed:
         topology._refresh()
+
+
+def _stats(client: Redis[Any]) -> dict[str, int]:
+    transport = client._native_transport
+    return transport.stats() if transport is not None else {}
 
 
 async def _close(client: Redis[Any]) -> None:

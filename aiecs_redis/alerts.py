@@ -29,6 +29,7 @@ from aiecs_redis.metrics import current_client
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
     from aiecs_redis.redis_client import RedisClient
 
 __all__ = ["Alert", "Alerts", "Notify", "Webhook", "log_alerts"]
@@ -100,7 +101,7 @@ class Alerts:
     """Looks at a server from time to time, and tells when a rule begins to fire or is over.
 
     Args:
-        client: a `RedisClient` (initialized), or an `aiecs_redis.Redis`.
+        client: a `RedisClient` (initialized), or an `aiecs_redis.Redis` or `RedisCluster`.
         rules: by default `default_rules()`.
         notify: functions, plain or async, that are called with each `Alert`. One that raises is
             logged, and the others are called nevertheless. By default they are logged.
@@ -113,7 +114,7 @@ class Alerts:
 
     def __init__(
         self,
-        client: RedisClient | Redis,
+        client: RedisClient | Redis | RedisCluster,
         rules: Iterable[Rule] | None = None,
         *,
         notify: Iterable[Notify] | None = None,

@@ -162,6 +162,10 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
             _options.set_own_options(self.connection_pool, own)
         known_clients[id(self.response_callbacks)] = self
         self._configure()
+        self._feed_observability()
+
+    def _feed_observability(self) -> None:
+        """Have redis-py's own metrics, if they are on, told of the native commands."""
         collected = observability_collector()
         if collected is not None:
             from aiecs_redis._observability import feed  # needs the client

@@ -11,7 +11,7 @@ from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
 from redis.asyncio.connection import SSLConnection as BaseSSLConnection
 
 from aiecs_redis import _native
-from aiecs_redis._bind import response_callbacks
+from aiecs_redis._bind import observability_collector, response_callbacks
 from aiecs_redis._cluster_pipeline import ClusterPipeline
 from aiecs_redis._options import asynchronous_retry
 from aiecs_redis._stand_in import StandIn
@@ -162,6 +162,27 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         core = _Core(self.response_callbacks, topology.transport(first.host, int(first.port)))
         self._core = core
         core._native_cluster(topology.cluster, self, BaseRedisCluster, RedisCluster.execute_command)
+        collected = observability_collector()
+        if collected is not None:
+            from aiecs_redis._observability import feed  # needs the client
+
+            feed(self, collected)
+
+    # ----------------------------------------------------------------- metrics
+
+    def _native_observe(self, enabled: bool, *observers: Any) -> None:
+        """As of a single client; commands that redis-py sends to a node are counted as well."""
+        self._core._native_observe(enabled, *observers)
+        self._topology.count_in(self._core if enabled else None)
+
+    def _native_metrics(self) -> dict[str, tuple[Any, ...]] | None:
+        return self._core._native_metrics()
+
+    @property
+    def _native_transport(self) -> Topology:
+        return self._topology
+
+    # ------------------------------------------------------------ the topology
 
     # redis-py asks for this before each command of its own, and sets it to have the topology learnt
     # anew; the core may have learnt it meanwhile.

@@ -26,6 +26,7 @@ from aiecs_redis.metrics import ClientMetrics, current_client
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
     from aiecs_redis.redis_client import RedisClient
 
 __all__ = ["HealthCheck", "HealthServer", "Report", "health_app"]
@@ -60,15 +61,15 @@ class HealthCheck:
     """Answers probes about a client.
 
     Args:
-        client: a `RedisClient` or an `aiecs_redis.Redis`; the former need not be initialized
-            yet, it is not ready until then.
+        client: a `RedisClient`, or an `aiecs_redis.Redis` or `RedisCluster`; the first need not be
+            initialized yet, it is not ready until then.
         timeout: seconds PING may take.
 
     Raises:
         ValueError: timeout is not above 0.
     """
 
-    def __init__(self, client: RedisClient | Redis, timeout: float = 1.0) -> None:
+    def __init__(self, client: RedisClient | Redis | RedisCluster, timeout: float = 1.0) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
         self._client = client
@@ -96,7 +97,7 @@ class HealthCheck:
         }
         if masters:
             details["masters"] = len(client.get_primaries())
-        else:
+        if hasattr(client, "_native_observe"):  # not redis-py's own cluster client
             pool = ClientMetrics.of(client).pool()
             details.update(
                 connections=pool.connections, inflight=pool.inflight, waiting=pool.waiting
@@ -144,12 +145,14 @@ def _text(status: int, text: str) -> _Answer:
     return _Answer(status, "text/plain; charset=utf-8", f"{text}\n".encode())
 
 
-def _as_check(client: HealthCheck | RedisClient | Redis, timeout: float) -> HealthCheck:
+def _as_check(
+    client: HealthCheck | RedisClient | Redis | RedisCluster, timeout: float
+) -> HealthCheck:
     return client if isinstance(client, HealthCheck) else HealthCheck(client, timeout)
 
 
 def health_app(
-    client: HealthCheck | RedisClient | Redis,
+    client: HealthCheck | RedisClient | Redis | RedisCluster,
     *,
     timeout: float = 1.0,
     metrics: Metrics | None = None,
@@ -195,7 +198,7 @@ class HealthServer:
 
     def __init__(
         self,
-        client: HealthCheck | RedisClient | Redis,
+        client: HealthCheck | RedisClient | Redis | RedisCluster,
         host: str = "127.0.0.1",
         port: int = 8080,
         *,

@@ -12,6 +12,10 @@ a command to its result, as its caller sees it: with waiting for a connection, s
 repeating. A pipeline is one entry, PIPELINE; its commands are counted (`pipelined`) without a
 latency of their own. What has a connection to itself (subscriptions, MONITOR,
 transactions under WATCH, `single_connection_client`) is not counted.
+
+Of a cluster's client, a command whose keys are in several slots and a pipeline are one call each,
+however many nodes they go to; a command for several nodes (DBSIZE) is a call for each node. Asking
+for the topology is not counted.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +32,7 @@ from aiecs_redis._nodes import is_cluster
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
 
 __all__ = [
     "ClientMetrics",
@@ -126,6 +131,15 @@ class PoolMetrics:
         protocol: RESP version spoken, 0 before the first connection.
         circuit: of the circuit breaker: 0 closed (or none), 1 open, 2 half-open.
         circuit_opened: how often it went from closed to open.
+        nodes: of a cluster, as far as is known; 0 of a single server, as what follows.
+        moved: commands sent on because of MOVED, those inside pipelines included.
+        asked: the same of ASK.
+        again: times that a command waited because of TRYAGAIN.
+        down: the same of CLUSTERDOWN, of a node that was loading, and of one that could not be
+            reached.
+        refreshes: times that the topology was asked for because of any of this.
+
+    Of a cluster they are the sums over its nodes; `protocol` is the lowest.
     """
 
     connections: int = 0
@@ -138,6 +152,12 @@ class PoolMetrics:
     protocol: int = 0
     circuit: int = 0
     circuit_opened: int = 0
+    nodes: int = 0
+    moved: int = 0
+    asked: int = 0
+    again: int = 0
+    down: int = 0
+    refreshes: int = 0
 
 
 _POOL_FIELDS = tuple(field.name for field in fields(PoolMetrics))
@@ -197,29 +217,31 @@ async def current_client(client: Any) -> Any:
     return client if is_cluster(client) else await native_client(client)
 
 
-async def native_client(client: Any) -> Redis:
-    """Return the `aiecs_redis.Redis` of a `RedisClient`, or the one that was given.
+async def native_client(client: Any) -> Redis | RedisCluster:
+    """Return the `Redis` or `RedisCluster` of a `RedisClient`, or the one that was given.
 
     Raises:
         RuntimeError: the RedisClient is not initialized.
-        TypeError: it is neither of the two.
+        TypeError: it is none of these.
     """
     if hasattr(client, "get_client"):
         client = await client.get_client()
     if not hasattr(client, "_native_observe"):
-        raise TypeError(f"expected a RedisClient or an aiecs_redis.Redis, not {type(client)}")
-    found: Redis = client
+        raise TypeError(
+            f"expected a RedisClient, or an aiecs_redis.Redis or RedisCluster, not {type(client)}"
+        )
+    found: Redis | RedisCluster = client
     return found
 
 
 class ClientMetrics:
     """The metrics of one client; get it with `ClientMetrics.of(client)`.
 
-    There is one for each `aiecs_redis.Redis`, whoever asks. `start()` and `stop()` count: what was
-    started twice is stopped by the second `stop()`.
+    There is one for each `aiecs_redis.Redis` or `RedisCluster`, whoever asks. `start()` and
+    `stop()` count: what was started twice is stopped by the second `stop()`.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis | RedisCluster) -> None:
         self._client = client
         self._users = 0
         self._observers: list[Observer] = []
@@ -228,14 +250,14 @@ class ClientMetrics:
         self._slow: deque[CommandRecord] = deque(maxlen=128)
 
     @classmethod
-    def of(cls, client: Redis) -> ClientMetrics:
+    def of(cls, client: Redis | RedisCluster) -> ClientMetrics:
         """Return the client's metrics, always the same object.
 
         Raises:
-            TypeError: the client is no `aiecs_redis.Redis`.
+            TypeError: the client is neither of the two.
         """
         if not hasattr(client, "_native_observe"):
-            raise TypeError(f"expected an aiecs_redis.Redis, not {type(client)}")
+            raise TypeError(f"expected an aiecs_redis.Redis or RedisCluster, not {type(client)}")
         attributes: Any = client.__dict__
         found: ClientMetrics | None = attributes.get(_ATTRIBUTE)
         if found is None:
@@ -278,7 +300,7 @@ class ClientMetrics:
     def pool(self) -> PoolMetrics:
         """Return the state of the connections; available whether commands are counted or not."""
         transport = self._client._native_transport
-        found = transport.stats() if transport is not None else {}
+        found: Mapping[str, int] = transport.stats() if transport is not None else {}
         return PoolMetrics(**{name: found[name] for name in _POOL_FIELDS if name in found})
 
     # --------------------------------------------------------- single commands

@@ -25,6 +25,7 @@ from aiecs_redis.metrics import (
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
     from aiecs_redis.redis_client import RedisClient
 
 __all__ = ["RedisMonitor"]
@@ -44,10 +45,10 @@ class RedisMonitor:
     """Health, memory and performance of a server, and metrics of the client.
 
     Args:
-        redis_client: a `RedisClient`, or an `aiecs_redis.Redis`.
+        redis_client: a `RedisClient`, or an `aiecs_redis.Redis` or `RedisCluster`.
     """
 
-    def __init__(self, redis_client: RedisClient | Redis) -> None:
+    def __init__(self, redis_client: RedisClient | Redis | RedisCluster) -> None:
         self.redis_client: Any = redis_client
         self._measured: ClientMetrics | None = None
 

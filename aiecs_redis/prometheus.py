@@ -24,13 +24,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from aiecs_redis._extras import need
-from aiecs_redis._nodes import is_cluster
 from aiecs_redis._server_info import ServerInfo, read_info
 from aiecs_redis.health import HealthServer
-from aiecs_redis.metrics import ClientMetrics, CommandMetrics, current_client
+from aiecs_redis.metrics import ClientMetrics, CommandMetrics, PoolMetrics, current_client
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
     from aiecs_redis.redis_client import RedisClient
 
 __all__ = ["BOUNDS", "PrometheusExporter"]
@@ -109,7 +109,7 @@ class PrometheusExporter:
     """Collects a client's metrics and its server's. Several may share a registry.
 
     Args:
-        client: a `RedisClient` (initialized), or an `aiecs_redis.Redis`.
+        client: a `RedisClient` (initialized), or an `aiecs_redis.Redis` or `RedisCluster`.
         name: value of the label `client`, to tell several clients apart.
         server: whether the server's INFO is exported too.
         interval: seconds between two INFOs.
@@ -122,7 +122,7 @@ class PrometheusExporter:
 
     def __init__(
         self,
-        client: RedisClient | Redis,
+        client: RedisClient | Redis | RedisCluster,
         *,
         name: str = "default",
         server: bool = True,
@@ -140,7 +140,7 @@ class PrometheusExporter:
         self._interval = interval
         self.registry: Any = CollectorRegistry() if registry is None else registry
         self._started = False
-        self._metrics: ClientMetrics | None = None  # of a cluster's client there are none
+        self._metrics: ClientMetrics | None = None
         self._info: ServerInfo | None = None
         self._up: bool | None = None
         self._task: asyncio.Task[None] | None = None
@@ -182,7 +182,7 @@ class PrometheusExporter:
         if self._started:
             raise RuntimeError("the exporter is started already")
         client = await current_client(self._source)
-        metrics = None if is_cluster(client) else ClientMetrics.of(client)
+        metrics = _metrics_of(client)
         if port is not None:
             server = HealthServer(self._source, host, port, metrics=self.render)
             self._http = await server.start()
@@ -228,10 +228,8 @@ class PrometheusExporter:
     async def _follow(self) -> Any:
         """The client at this moment: a RedisClient that was closed and opened has another one."""
         client = await current_client(self._source)
-        if is_cluster(client):
-            return client
-        metrics = ClientMetrics.of(client)
-        if self._metrics is not None and metrics is not self._metrics:
+        metrics = _metrics_of(client)
+        if metrics is not None and self._metrics is not None and metrics is not self._metrics:
             self._metrics.stop()
             metrics.start()
             self._metrics = metrics
@@ -335,6 +333,35 @@ class PrometheusExporter:
             counter = CounterMetricFamily(f"aiecs_redis_{field}", text, labels=["client"])
             counter.add_metric([self._name], getattr(pool, field))
             yield counter
+        if pool.nodes:
+            yield from self._cluster(pool)
+
+    def _cluster(self, pool: PoolMetrics) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        nodes = GaugeMetricFamily(
+            "aiecs_redis_cluster_nodes", "Nodes of the cluster.", labels=["client"]
+        )
+        nodes.add_metric([self._name], pool.nodes)
+        sent_on = CounterMetricFamily(
+            "aiecs_redis_cluster_redirections",
+            "Commands sent on, or kept for a moment, because of what a node said.",
+            labels=["client", "reason"],
+        )
+        for reason, count in (
+            ("moved", pool.moved),
+            ("ask", pool.asked),
+            ("tryagain", pool.again),
+            ("down", pool.down),
+        ):
+            sent_on.add_metric([self._name, reason], count)
+        refreshes = CounterMetricFamily(
+            "aiecs_redis_cluster_refreshes",
+            "Times that the topology was asked for because of a command or a lost connection.",
+            labels=["client"],
+        )
+        refreshes.add_metric([self._name], pool.refreshes)
+        yield from (nodes, sent_on, refreshes)
 
     def _server_families(self, up: bool, info: ServerInfo | None) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -360,6 +387,11 @@ class PrometheusExporter:
         for database, count in info.keys.items():
             keys.add_metric([self._name, database], count)
         yield keys
+
+
+def _metrics_of(client: Any) -> ClientMetrics | None:
+    """None of redis-py's own cluster client."""
+    return ClientMetrics.of(client) if hasattr(client, "_native_observe") else None
 
 
 def _cumulated(command: CommandMetrics) -> list[tuple[str, float]]:

@@ -12,15 +12,17 @@ Values never appear; keys only when asked for. A client that is not instrumented
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import ResponseError
 
 from aiecs_redis._extras import need
+from aiecs_redis._nodes import is_cluster
 from aiecs_redis.metrics import ClientMetrics, CommandRecord
 
 if TYPE_CHECKING:
     from aiecs_redis.client import Redis
+    from aiecs_redis.cluster import RedisCluster
 
 __all__ = ["Telemetry", "instrument"]
 
@@ -30,7 +32,7 @@ _BOUNDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10]
 
 
 def instrument(
-    client: Redis,
+    client: Redis | RedisCluster,
     *,
     tracer_provider: Any = None,
     meter_provider: Any = None,
@@ -41,7 +43,7 @@ def instrument(
     """Begin to report a client's commands; `stop()` of what is returned ends it.
 
     Args:
-        client: an `aiecs_redis.Redis`.
+        client: an `aiecs_redis.Redis` or `RedisCluster`.
         tracer_provider: of OpenTelemetry; the global one by default.
         meter_provider: the same for metrics.
         spans: report a span for every command.
@@ -50,7 +52,7 @@ def instrument(
 
     Raises:
         MissingExtraError: opentelemetry-api is not installed.
-        TypeError: the client is no `aiecs_redis.Redis`.
+        TypeError: the client is neither of the two.
         ValueError: neither spans nor metrics.
     """
     if not (spans or metrics):
@@ -64,7 +66,7 @@ class Telemetry:
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | RedisCluster,
         tracer_provider: Any,
         meter_provider: Any,
         spans: bool,
@@ -169,13 +171,16 @@ def _error_attributes(record: CommandRecord) -> dict[str, Any]:
     return found
 
 
-def _server_attributes(client: Redis) -> dict[str, Any]:
-    pool: Any = client.connection_pool
+def _server_attributes(client: Redis | RedisCluster) -> dict[str, Any]:
+    found: dict[str, Any] = {"db.system.name": "redis", "db.namespace": "0"}
+    if is_cluster(client):
+        found["server.address"], found["server.port"] = cast(
+            "RedisCluster", client
+        ).nodes_manager.seed
+        return found
+    pool: Any = cast("Redis", client).connection_pool
     settings = pool.connection_kwargs
-    found: dict[str, Any] = {
-        "db.system.name": "redis",
-        "db.namespace": str(settings.get("db") or 0),
-    }
+    found["db.namespace"] = str(settings.get("db") or 0)
     path = settings.get("path")
     if path:
         found["server.address"] = str(path)

@@ -99,6 +99,26 @@ client_native_observe(ArClient *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(native_count_in_doc,
+             "_native_count_in($self, other, /)\n--\n\n"
+             "From now on count in the counters of another client, and tell its observers, or do\n"
+             "neither if it does not. Later changes there need another call.");
+
+static PyObject *
+client_native_count_in(ArClient *self, PyObject *other)
+{
+    if (!PyObject_TypeCheck(other, self->target.state->ClientType)) {
+        PyErr_Format(PyExc_TypeError, "other must be a Client, not %s", Py_TYPE(other)->tp_name);
+        return NULL;
+    }
+    ar_metrics *metrics = ((ArClient *)other)->metrics, *old = self->metrics;
+    self->metrics = metrics != NULL ? ar_metrics_ref(metrics) : NULL;
+    if (old != NULL) {
+        ar_metrics_unref(old);
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(native_metrics_doc,
              "_native_metrics($self, /)\n--\n\n"
              "Counters by command name: (calls, errors, cancelled, nils, pipelined, seconds,\n"
@@ -233,6 +253,7 @@ static PyMethodDef client_methods[] = {
     {"_native_face_changed", (PyCFunction)client_native_face_changed, METH_NOARGS,
      native_face_changed_doc},
     {"_native_observe", (PyCFunction)client_native_observe, METH_VARARGS, native_observe_doc},
+    {"_native_count_in", (PyCFunction)client_native_count_in, METH_O, native_count_in_doc},
     {"_native_metrics", (PyCFunction)client_native_metrics, METH_NOARGS, native_metrics_doc},
     {NULL},
 };
