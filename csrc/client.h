@@ -10,14 +10,13 @@
 typedef struct ArClient {
     ArTarget target;
     ArTransport *transport; /* NULL until configured: everything goes redis-py's way */
-    ArCluster
-        *cluster; /* where commands go by their keys, or NULL; `transport` has its settings then */
-    PyObject *callbacks; /* response_callbacks, or NULL */
-    ar_metrics *metrics; /* NULL: commands are not measured */
-    int retrying;        /* an explicit retry policy: commands go through _retry_execute */
-    int downgraded;      /* has been told that the server speaks RESP2 only */
-    int unsettled;       /* the first command looks whether the pool's settings have changed */
-    int own_connection;  /* single_connection_client: redis-py drives it */
+    ArCluster *cluster;     /* sends by keys, or NULL; `transport` has its settings then */
+    PyObject *callbacks;    /* response_callbacks, or NULL */
+    ar_metrics *metrics;    /* NULL: commands are not measured */
+    int retrying;           /* an explicit retry policy: commands go through _retry_execute */
+    int downgraded;         /* has been told that the server speaks RESP2 only */
+    int unsettled;          /* the first command looks whether the pool's settings have changed */
+    int own_connection;     /* single_connection_client: redis-py drives it */
 } ArClient;
 
 /* One reply of one command by the client's rules; steals `reply`, an exception instance being an

@@ -91,8 +91,8 @@ client_native_observe(ArClient *self, PyObject *args)
     if (old == NULL && (self->metrics = ar_metrics_new()) == NULL) {
         return NULL;
     }
-    ar_metrics *metrics =
-        ar_metrics_ref(self->metrics); /* an old callable's end may call this again */
+    /* Held: an old callable's end may call this again. */
+    ar_metrics *metrics = ar_metrics_ref(self->metrics);
     ar_metrics_observe(metrics, on_command != Py_None ? on_command : NULL,
                        on_slow != Py_None ? on_slow : NULL, slow_seconds);
     ar_metrics_unref(metrics);

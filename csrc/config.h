@@ -34,10 +34,9 @@ typedef struct {
     int retry_on_timeout;
     double health_check_interval; /* seconds of silence before a PING, 0: none */
     int introduce;                /* do the handshake; otherwise connecting is all */
-    PyObject
-        *locate; /* callable([(host, port) in use]) -> awaitable of (host, port), asked for each
-                       * connection, or None: `endpoint` it is. An exception instance instead of an
-                       * address: asking again would not help */
+    /* Callable([(host, port) in use]) -> awaitable of (host, port), asked for each connection, or None: `endpoint`
+     * it is. An exception instance instead of an address: asking again would not help. */
+    PyObject *locate;
     int read_only_moves; /* a server that refuses to write is not the one that is wanted any more */
     int readonly;        /* a cluster's replicas are asked, too: READONLY */
 } ArConfig;

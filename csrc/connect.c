@@ -1,7 +1,6 @@
 /* From an endpoint to a connected socket: names are looked up off the loop, addresses tried in order. */
 #include "connection.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -250,13 +249,6 @@ name_resolved(ar_conn *conn, PyObject *entries)
     }
 }
 
-static int
-is_numeric(const char *host)
-{
-    unsigned char address[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
-}
-
 static void
 resolve(ar_conn *conn)
 {
@@ -288,7 +280,7 @@ static void
 connect_to_endpoint(ar_conn *conn)
 {
     const ar_endpoint *endpoint = &conn->endpoint;
-    if (endpoint->path != NULL || is_numeric(endpoint->host)) {
+    if (endpoint->path != NULL || ar_tls_is_address(endpoint->host)) {
         start_connect(conn, endpoint->host);
     } else {
         resolve(conn);

@@ -93,8 +93,7 @@ typedef struct ar_conn {
     int password_only;
     int authenticate_again; /* a new token came before it was ready */
     PyObject *handshake_error;
-    double
-        writable_at; /* monotonic seconds: the peer last made room for a write that had to wait */
+    double writable_at;  /* monotonic seconds: the peer took more of a write that had to wait */
     double silent_since; /* monotonic seconds: the last read, or the first command after a pause */
 } ar_conn;
 

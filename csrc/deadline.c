@@ -82,7 +82,8 @@ reserve_two(ar_ring *ring)
     return ring->count + 2 <= ring->capacity ? 0 : ar_ring_grow(ring);
 }
 
-/* `conn`: of the commands in flight, or NULL. `moved`: monotonic seconds at which the queue last moved; 0.0 where that does not matter. */
+/* `conn`: of the commands in flight, or NULL. `moved`: monotonic seconds at which the queue last moved, 0.0 where that
+ * does not matter. */
 static void
 scan_ring(const ar_ring *ring, ar_conn *conn, double moved, deadline_scan *scan)
 {

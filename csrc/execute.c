@@ -4,8 +4,6 @@
 #include "batch.h"
 #include "lanes.h"
 
-#include <string.h>
-
 /* ---- replies ---- */
 
 static PyObject *
@@ -78,23 +76,33 @@ static const ar_command_ops batch_ops = {
 
 /* ---- making commands ---- */
 
+/* Calls a method of Python's with the command's name and arguments, and in front of them `subject`, if not NULL.
+ * Steals the method, which is NULL where there is none. */
 static PyObject *
-retry_execute(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
-              PyObject *options)
+call_method(PyObject *method, PyObject *subject, PyObject *name, PyObject *const *rest,
+            Py_ssize_t rest_count, PyObject *options)
 {
-    PyObject *method = PyObject_GetAttrString((PyObject *)self, "_retry_execute");
-    PyObject *arguments = method != NULL ? PyTuple_New(rest_count + 1) : NULL;
+    Py_ssize_t before = subject != NULL;
+    PyObject *arguments = method != NULL ? PyTuple_New(before + 1 + rest_count) : NULL;
     PyObject *result = NULL;
     if (arguments != NULL) {
-        PyTuple_SET_ITEM(arguments, 0, Py_NewRef(name));
-        for (Py_ssize_t i = 0; i < rest_count; i++) {
-            PyTuple_SET_ITEM(arguments, i + 1, Py_NewRef(rest[i]));
+        if (subject != NULL) {
+            PyTuple_SET_ITEM(arguments, 0, Py_NewRef(subject));
         }
+        ar_arguments_fill(&PyTuple_GET_ITEM(arguments, before), name, rest, rest_count);
         result = PyObject_Call(method, arguments, options);
         Py_DECREF(arguments);
     }
     Py_XDECREF(method);
     return result;
+}
+
+static PyObject *
+retry_execute(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
+              PyObject *options)
+{
+    return call_method(PyObject_GetAttrString((PyObject *)self, "_retry_execute"), NULL, name, rest,
+                       rest_count, options);
 }
 
 /* Steals the command; NULL with an exception set. */
@@ -129,22 +137,13 @@ without_keys(ArClient *self, PyObject *name, PyObject *const *rest, Py_ssize_t r
              PyObject *options)
 {
     PyObject *subject = ar_target_subject(&self->target);
-    PyObject *method = subject != NULL ? PyObject_GetAttr(self->target.python_class,
-                                                          self->target.state->str_execute_command)
-                                       : NULL;
-    PyObject *arguments = method != NULL ? PyTuple_New(rest_count + 2) : NULL;
-    PyObject *result = NULL;
-    if (arguments != NULL) {
-        PyTuple_SET_ITEM(arguments, 0, Py_NewRef(subject));
-        PyTuple_SET_ITEM(arguments, 1, Py_NewRef(name));
-        for (Py_ssize_t i = 0; i < rest_count; i++) {
-            PyTuple_SET_ITEM(arguments, i + 2, Py_NewRef(rest[i]));
-        }
-        result = PyObject_Call(method, arguments, options);
-        Py_DECREF(arguments);
+    if (subject == NULL) {
+        return NULL;
     }
-    Py_XDECREF(method);
-    Py_XDECREF(subject);
+    PyObject *method =
+        PyObject_GetAttr(self->target.python_class, self->target.state->str_execute_command);
+    PyObject *result = call_method(method, subject, name, rest, rest_count, options);
+    Py_DECREF(subject);
     return result;
 }
 
@@ -203,16 +202,6 @@ names_nodes(const ar_state *state, PyObject *kwnames)
     return 0;
 }
 
-/* HIMPORT keeps state on connections in a way only redis-py's own code knows. */
-static int
-is_himport(PyObject *name)
-{
-    if (!PyUnicode_Check(name) || !PyUnicode_IS_COMPACT_ASCII(name)) {
-        return 0;
-    }
-    return strncmp((const char *)PyUnicode_1BYTE_DATA(name), "HIMPORT", 7) == 0;
-}
-
 typedef PyObject *(*make_function)(ArTarget *, PyObject *, PyObject *const *, Py_ssize_t,
                                    PyObject *, uint8_t);
 
@@ -224,7 +213,7 @@ execute(ArClient *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnam
     if (self->unsettled && ar_client_settle(self) < 0) {
         return NULL;
     }
-    if (self->target.diverted || nargs == 0 || is_himport(args[0]) ||
+    if (self->target.diverted || nargs == 0 || ar_queue_is_himport(args[0]) ||
         (self->cluster != NULL && names_nodes(state, kwnames))) {
         return ar_target_fall_back(&self->target, state->str_execute_command, args, nargs, kwnames);
     }

@@ -4,7 +4,7 @@
 
 #include "client.h"
 
-/* What client.c puts into the method table. */
+/* What client_type.c puts into the method table. */
 PyObject *ar_execute_command(ArClient *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames);
 PyObject *ar_execute_native(ArClient *self, PyObject *const *args, Py_ssize_t nargs,

@@ -103,9 +103,8 @@ reserve(ArQueue *queue, Py_ssize_t commands, Py_ssize_t arguments)
     return 0;
 }
 
-/* HIMPORT prepares connections in a way only redis-py's own code knows. */
-static int
-is_himport(PyObject *name)
+int
+ar_queue_is_himport(PyObject *name)
 {
     static const char word[] = "HIMPORT";
     Py_ssize_t length = sizeof(word) - 1;
@@ -147,16 +146,13 @@ ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_
         return -1;
     }
     PyObject **argv = queue->arguments + queue->argument_count;
-    argv[0] = Py_NewRef(name);
-    for (Py_ssize_t i = 0; i < rest_count; i++) {
-        argv[i + 1] = Py_NewRef(rest[i]);
-    }
+    ar_arguments_fill(argv, name, rest, rest_count);
     queue->argument_count += rest_count + 1;
     queue->commands[queue->count++] = (ar_queued){
         .end = queue->argument_count, .options = Py_XNewRef(options), .properties = properties};
     queue->all &= properties;
     queue->any |= properties;
-    queue->himport |= is_himport(name);
+    queue->himport |= ar_queue_is_himport(name);
     queue->plain = 0;
     return 0;
 }

@@ -29,6 +29,19 @@ typedef struct {
 ArQueue *ar_queue_new(ar_state *state);
 ArQueue *ar_queue_copy(const ArQueue *queue);
 
+/* Fills in the arguments of a command, its name being the first of them: new references. */
+static inline void
+ar_arguments_fill(PyObject **argv, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count)
+{
+    argv[0] = Py_NewRef(name);
+    for (Py_ssize_t i = 0; i < rest_count; i++) {
+        argv[i + 1] = Py_NewRef(rest[i]);
+    }
+}
+
+/* HIMPORT prepares connections in a way only redis-py's own code knows. */
+int ar_queue_is_himport(PyObject *name);
+
 /* Adds a command; `options` may be NULL. */
 int ar_queue_append(ArQueue *queue, PyObject *name, PyObject *const *rest, Py_ssize_t rest_count,
                     PyObject *options, uint8_t properties);

@@ -29,29 +29,54 @@ set_error(ar_state *state, const char *what, const char *value)
     }
 }
 
-/* The option as UTF-8, NULL when it is None or absent; *failed is set on a wrong type. */
-static const char *
-text_option(PyObject *options, const char *name, int *failed)
+/* As the user gave them: text is borrowed, NULL for None and for what is absent. */
+typedef struct {
+    const char *cafile, *capath, *cadata;
+    const char *certfile, *keyfile, *password;
+    const char *ciphers;
+    long verify, check_hostname, min_version, verify_flags;
+} settings;
+
+static int
+read_text(PyObject *options, const char *name, const char **text)
 {
     PyObject *value = PyDict_GetItemString(options, name);
-    if (value == NULL || value == Py_None) {
-        return NULL;
+    if (value != NULL && value != Py_None) {
+        *text = PyUnicode_AsUTF8(value);
+        return *text == NULL ? -1 : 0;
     }
-    const char *text = PyUnicode_AsUTF8(value);
-    *failed |= text == NULL;
-    return text;
+    return 0;
 }
 
-static long
-number_option(PyObject *options, const char *name, long otherwise, int *failed)
+static int
+read_number(PyObject *options, const char *name, long *number)
 {
     PyObject *value = PyDict_GetItemString(options, name);
-    if (value == NULL || value == Py_None) {
-        return otherwise;
+    if (value != NULL && value != Py_None) {
+        *number = PyLong_AsLong(value);
+        return *number == -1 && PyErr_Occurred() ? -1 : 0;
     }
-    long number = PyLong_AsLong(value);
-    *failed |= number == -1 && PyErr_Occurred() != NULL;
-    return number;
+    return 0;
+}
+
+static int
+read_settings(PyObject *options, settings *read)
+{
+    *read = (settings){.verify = 2, .check_hostname = 1, .min_version = TLS1_2_VERSION};
+    if (read_text(options, "cafile", &read->cafile) < 0 ||
+        read_text(options, "capath", &read->capath) < 0 ||
+        read_text(options, "cadata", &read->cadata) < 0 ||
+        read_text(options, "certfile", &read->certfile) < 0 ||
+        read_text(options, "keyfile", &read->keyfile) < 0 ||
+        read_text(options, "password", &read->password) < 0 ||
+        read_text(options, "ciphers", &read->ciphers) < 0 ||
+        read_number(options, "verify", &read->verify) < 0 ||
+        read_number(options, "check_hostname", &read->check_hostname) < 0 ||
+        read_number(options, "min_version", &read->min_version) < 0 ||
+        read_number(options, "verify_flags", &read->verify_flags) < 0) {
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -76,15 +101,9 @@ add_ca_data(SSL_CTX *context, const char *pem)
 }
 
 static int
-load_authorities(ar_state *state, SSL_CTX *context, PyObject *options)
+load_authorities(ar_state *state, SSL_CTX *context, const settings *wanted)
 {
-    int failed = 0;
-    const char *file = text_option(options, "cafile", &failed);
-    const char *path = text_option(options, "capath", &failed);
-    const char *data = text_option(options, "cadata", &failed);
-    if (failed) {
-        return -1;
-    }
+    const char *file = wanted->cafile, *path = wanted->capath, *data = wanted->cadata;
     if (file != NULL && SSL_CTX_load_verify_locations(context, file, NULL) != 1) {
         set_error(state, "cannot load the CA certificates (ssl_ca_certs)", file);
         return -1;
@@ -125,15 +144,10 @@ give_no_password(char *Py_UNUSED(buffer), int Py_UNUSED(size), int Py_UNUSED(wri
 }
 
 static int
-load_certificate(ar_state *state, SSL_CTX *context, PyObject *options)
+load_certificate(ar_state *state, SSL_CTX *context, const settings *wanted)
 {
-    int failed = 0;
-    const char *certificate = text_option(options, "certfile", &failed);
-    const char *key = text_option(options, "keyfile", &failed);
-    const char *password = text_option(options, "password", &failed);
-    if (failed) {
-        return -1;
-    }
+    const char *certificate = wanted->certfile, *password = wanted->password;
+    const char *key = wanted->keyfile != NULL ? wanted->keyfile : certificate;
     if (certificate == NULL) {
         return 0;
     }
@@ -143,10 +157,8 @@ load_certificate(ar_state *state, SSL_CTX *context, PyObject *options)
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1) {
         set_error(state, "cannot load the client certificate (ssl_certfile)", certificate);
         result = -1;
-    } else if (SSL_CTX_use_PrivateKey_file(context, key != NULL ? key : certificate,
-                                           SSL_FILETYPE_PEM) != 1) {
-        set_error(state, "cannot load the private key (ssl_keyfile)",
-                  key != NULL ? key : certificate);
+    } else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
+        set_error(state, "cannot load the private key (ssl_keyfile)", key);
         result = -1;
     }
     /* The password belongs to the caller; keep no pointer to it. */
@@ -156,35 +168,27 @@ load_certificate(ar_state *state, SSL_CTX *context, PyObject *options)
 }
 
 static int
-configure_context(ar_state *state, SSL_CTX *context, PyObject *options)
+configure_context(ar_state *state, SSL_CTX *context, const settings *wanted)
 {
-    int failed = 0;
-    const char *ciphers = text_option(options, "ciphers", &failed);
-    long verify = number_option(options, "verify", 2, &failed);
-    long min_version = number_option(options, "min_version", TLS1_2_VERSION, &failed);
-    long flags = number_option(options, "verify_flags", 0, &failed);
-    if (failed) {
-        return -1;
-    }
-    if (SSL_CTX_set_min_proto_version(context, (int)min_version) != 1) {
+    if (SSL_CTX_set_min_proto_version(context, (int)wanted->min_version) != 1) {
         set_error(state, "cannot set", "ssl_min_version");
         return -1;
     }
-    if (ciphers != NULL && SSL_CTX_set_cipher_list(context, ciphers) != 1) {
-        set_error(state, "no cipher matches (ssl_ciphers)", ciphers);
+    if (wanted->ciphers != NULL && SSL_CTX_set_cipher_list(context, wanted->ciphers) != 1) {
+        set_error(state, "no cipher matches (ssl_ciphers)", wanted->ciphers);
         return -1;
     }
-    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), (unsigned long)flags);
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), (unsigned long)wanted->verify_flags);
     /* "optional" is a server's setting; a client that verifies at all verifies for good. */
-    SSL_CTX_set_verify(context, verify > 0 ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    if (verify > 0 && load_authorities(state, context, options) < 0) {
+    SSL_CTX_set_verify(context, wanted->verify > 0 ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (wanted->verify > 0 && load_authorities(state, context, wanted) < 0) {
         return -1;
     }
-    return load_certificate(state, context, options);
+    return load_certificate(state, context, wanted);
 }
 
-static int
-is_address(const char *host)
+int
+ar_tls_is_address(const char *host)
 {
     unsigned char address[sizeof(struct in6_addr)];
     return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
@@ -193,10 +197,8 @@ is_address(const char *host)
 ar_tls *
 ar_tls_new(ar_state *state, PyObject *options)
 {
-    int failed = 0;
-    long verify = number_option(options, "verify", 2, &failed);
-    long check_hostname = number_option(options, "check_hostname", 1, &failed);
-    if (failed) {
+    settings wanted;
+    if (read_settings(options, &wanted) < 0) {
         return NULL;
     }
     ar_tls *tls = PyMem_Calloc(1, sizeof(*tls));
@@ -209,8 +211,8 @@ ar_tls_new(ar_state *state, PyObject *options)
         PyErr_NoMemory();
         goto error;
     }
-    tls->check_hostname = verify > 0 && check_hostname;
-    if (configure_context(state, tls->context, options) < 0) {
+    tls->check_hostname = wanted.verify > 0 && wanted.check_hostname;
+    if (configure_context(state, tls->context, &wanted) < 0) {
         goto error;
     }
     return tls;
@@ -233,7 +235,7 @@ static int
 expect_host(SSL *session, const char *host)
 {
     X509_VERIFY_PARAM *expected = SSL_get0_param(session);
-    if (is_address(host)) {
+    if (ar_tls_is_address(host)) {
         return X509_VERIFY_PARAM_set1_ip_asc(expected, host);
     }
     X509_VERIFY_PARAM_set_hostflags(expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
@@ -248,7 +250,7 @@ ar_tls_start(const ar_tls *tls, redisContext *context, const char *host)
     if (session == NULL) {
         return NULL;
     }
-    if ((!is_address(name) && SSL_set_tlsext_host_name(session, name) != 1) ||
+    if ((!ar_tls_is_address(name) && SSL_set_tlsext_host_name(session, name) != 1) ||
         (tls->check_hostname && expect_host(session, name) != 1) ||
         redisInitiateSSL(context, session) != REDIS_OK) {
         SSL_free(session);

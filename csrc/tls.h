@@ -23,6 +23,9 @@ SSL *ar_tls_start(const ar_tls *tls, redisContext *context, const char *host);
 /* Why the session failed, for people, into `buffer`. */
 void ar_tls_reason(SSL *session, char *buffer, size_t size);
 
+/* Whether the host is an IP address: certificates name these in a way of their own. */
+int ar_tls_is_address(const char *host);
+
 const char *ar_tls_library_version(void);
 
 #endif
