@@ -125,7 +125,6 @@ def bind() -> None:
         InvalidResponse=redis.exceptions.InvalidResponse,
         AuthenticationError=redis.exceptions.AuthenticationError,
         ReadOnlyError=redis.exceptions.ReadOnlyError,
-        RedisError=redis.exceptions.RedisError,
         MovedError=redis.exceptions.MovedError,
         AskError=redis.exceptions.AskError,
         TryAgainError=redis.exceptions.TryAgainError,

@@ -23,7 +23,6 @@ def configure(
     AuthenticationError: type[Exception],
     ReadOnlyError: type[Exception],
     OutcomeUnknownError: type[Exception],
-    RedisError: type[Exception],
     MovedError: type[Exception],
     AskError: type[Exception],
     TryAgainError: type[Exception],

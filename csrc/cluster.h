@@ -17,7 +17,6 @@ typedef struct {
     double latency;    /* seconds, as measured for reading from the nearest node */
     int preferred;     /* for reading: in the zone of the client */
     int primary;       /* has slots, as far as is known */
-    int listed;        /* in the topology */
 } ar_node;
 
 #define AR_REPLICAS_MAX 8

@@ -131,7 +131,6 @@ take_nodes(ArCluster *self, PyObject *list, ar_node **found)
             return -1;
         }
         found[i]->preferred = preferred;
-        found[i]->listed = 1;
     }
     return 0;
 }
@@ -200,7 +199,7 @@ cluster_update(ArCluster *self, PyObject *args)
     }
     memset(slots, -1, sizeof(self->slots));
     for (int i = 0; i < self->node_count; i++) {
-        self->nodes[i]->primary = self->nodes[i]->listed = 0;
+        self->nodes[i]->primary = 0;
     }
     if (take_nodes(self, nodes, found) < 0) {
         goto done;

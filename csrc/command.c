@@ -78,10 +78,7 @@ ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner, PyOb
         }
     }
     command->argc = rest_count + 1;
-    command->argv[0] = Py_NewRef(name);
-    for (Py_ssize_t i = 0; i < rest_count; i++) {
-        command->argv[i + 1] = Py_NewRef(rest[i]);
-    }
+    ar_arguments_fill(command->argv, name, rest, rest_count);
     return command;
 }
 
@@ -256,12 +253,13 @@ ar_command_fail(ArCommand *command, PyObject *exception)
         finish(command, AR_FAILED, exception);
         return;
     }
-    PyObject *key = command->error_key != NULL ? command->error_key : Py_None;
+    PyObject *key = Py_NewRef(command->error_key != NULL ? command->error_key : Py_None);
     PyObject *on_error = Py_NewRef(command->on_error);
     int delivering = suspend_delivery(command);
     PyObject *value = PyObject_CallFunctionObjArgs(on_error, key, exception, NULL);
     resume_delivery(command, delivering);
     Py_DECREF(on_error);
+    Py_DECREF(key);
     Py_DECREF(exception);
     PyObject *failure = value == NULL ? ar_exception_take() : NULL;
     if (ar_command_finished(command)) { /* the error handler may cancel */

@@ -85,10 +85,9 @@ typedef struct ArCommand {
     PyObject *callback, *callback_context;
     PyObject *more_callbacks; /* list of (callback, context), or NULL */
     PyObject *on_error, *error_key;
-    PyObject
-        *options; /* keyword arguments for the response callback, or NULL (scatter.c: positions) */
-    PyObject *inner; /* the future a coroutine-style driver waits on, or NULL */
-    PyObject **argv; /* owned arguments; argv[0] is the command's name */
+    PyObject *options; /* keyword arguments of the callback, or NULL; of a part its positions */
+    PyObject *inner;   /* the future a coroutine-style driver waits on, or NULL */
+    PyObject **argv;   /* owned arguments; argv[0] is the command's name */
     Py_ssize_t argc;
     union {
         PyObject *inline_argv[AR_INLINE_ARGUMENTS];
@@ -140,10 +139,13 @@ void ar_command_free_spares(ar_state *state);
 ArCommand *ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner,
                           PyObject *name, PyObject *const *rest, Py_ssize_t rest_count);
 
-/* Makes its arguments such that encoding them runs no Python code; -1 with an exception set. Python code
- * may run now, and may even finish the command. */
+/* A second command object that takes over the first one's content (see inner). */
+ArCommand *ar_command_move(ArCommand *command);
+
+/* arguments.c: makes its arguments such that encoding them runs no Python code; -1 with an exception set. Python
+ * code may run now, and may even finish the command. */
 int ar_command_settle(ArCommand *command, const ar_text_codec *codec);
-/* The same for a tuple: a new one. */
+/* arguments.c: the same for a tuple: a new one. */
 PyObject *ar_arguments_settle(ar_state *state, const ar_text_codec *codec, PyObject *arguments);
 
 /* Sends it now; afterwards it is started or finished. */
@@ -173,9 +175,8 @@ void ar_command_answer(ArCommand *command, PyObject *reply, PyObject *receipt);
 void ar_command_look(ArCommand *command);
 /* answer.c: it was answered, and has its first waiter. */
 void ar_command_tell_later(ArCommand *command);
-/* A second command object that takes over the first one's content (see inner). */
-ArCommand *ar_command_move(ArCommand *command);
 
+/* waking.c: as add_done_callback() and remove_done_callback(). */
 int ar_command_add_callback(ArCommand *command, PyObject *callback, PyObject *context);
 int ar_command_remove_callback(ArCommand *command, PyObject *callback, Py_ssize_t *removed);
 

@@ -200,6 +200,14 @@ ar_error_from_reply(ar_state *state, const char *text, size_t length)
     return exception;
 }
 
+int
+ar_error_is_passing(const ar_state *state, PyObject *reply)
+{
+    return PyExceptionInstance_Check(reply) &&
+           PyErr_GivenExceptionMatches(reply, state->ConnectionError) &&
+           !PyErr_GivenExceptionMatches(reply, state->AuthenticationError);
+}
+
 void
 ar_error_set_bad_argument(ar_state *state, PyObject *argument)
 {

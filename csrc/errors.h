@@ -42,6 +42,10 @@ PyObject *ar_error_outcome_unknown(ar_state *state, PyObject *command_name, int 
 /* An error reply of the server, as redis-py's exception class for its code. */
 PyObject *ar_error_from_reply(ar_state *state, const char *text, size_t length);
 
+/* Whether an error reply says "not now": a server that is loading its data, say. redis-py has ConnectionErrors for
+ * these; a wrong password, which is one of them, too, is wrong for good. */
+int ar_error_is_passing(const ar_state *state, PyObject *reply);
+
 /* Sets redis-py's DataError for an argument that has no RESP form. */
 void ar_error_set_bad_argument(ar_state *state, PyObject *argument);
 

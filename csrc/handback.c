@@ -192,6 +192,7 @@ undo(ArPool *pool, const ArCommand *taker, PyObject *reply)
 void
 ar_pool_conn_taken(ar_conn *conn, ArCommand *command, PyObject *reply)
 {
+    PyObject *pool = Py_NewRef((PyObject *)conn->owner); /* an error handler may close the client */
     int decode = conn->config->decode && !(command->properties & AR_NEVER_DECODE), failed = 0;
     PyObject *value = decode ? ar_reply_decoded(&conn->sink, reply, &failed) : Py_NewRef(reply);
     PyObject *receipt = NULL;
@@ -202,13 +203,14 @@ ar_pool_conn_taken(ar_conn *conn, ArCommand *command, PyObject *reply)
     } else if (ar_command_finished(command) || command->ops->returned == NULL || reply == Py_None ||
                PyExceptionInstance_Check(reply)) {
         ar_command_reply(command, value);
-    } else if ((receipt = PyTuple_Pack(2, (PyObject *)conn->owner, reply)) != NULL) {
+    } else if ((receipt = PyTuple_Pack(2, pool, reply)) != NULL) {
         ar_command_answer(command, value, receipt);
     } else { /* without memory it is like any other */
         PyErr_Clear();
         ar_command_reply(command, value);
     }
     Py_DECREF(reply);
+    Py_DECREF(pool);
 }
 
 void

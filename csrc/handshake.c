@@ -249,14 +249,6 @@ note_error(ar_conn *conn, int step, PyObject *error)
     }
 }
 
-/* Still loading, or out of clients for the moment: worth another try, unlike a wrong password. */
-static int
-is_passing(ar_state *state, PyObject *error)
-{
-    return PyErr_GivenExceptionMatches(error, state->ConnectionError) &&
-           !PyErr_GivenExceptionMatches(error, state->AuthenticationError);
-}
-
 void
 ar_conn_handshake_reply(ar_conn *conn, PyObject *reply)
 {
@@ -288,7 +280,7 @@ ar_conn_handshake_reply(ar_conn *conn, PyObject *reply)
     if (conn->handshake_error != NULL) {
         PyObject *error = conn->handshake_error;
         conn->handshake_error = NULL;
-        ar_conn_lose(conn, error, !is_passing(conn->module_state, error));
+        ar_conn_lose(conn, error, !ar_error_is_passing(conn->module_state, error));
         return;
     }
     become_ready(conn);

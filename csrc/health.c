@@ -2,13 +2,6 @@
  * unanswered, so that a peer that vanished is noticed before a command has to find out. */
 #include "pool_internal.h"
 
-static int
-never_started(ArCommand *Py_UNUSED(command))
-{
-    PyErr_SetString(PyExc_RuntimeError, "a health check is sent, not started");
-    return -1;
-}
-
 /* Any answer will do, also an error reply: somebody is there. */
 static PyObject *
 keep_reply(ArCommand *Py_UNUSED(command), PyObject *reply)
@@ -17,7 +10,6 @@ keep_reply(ArCommand *Py_UNUSED(command), PyObject *reply)
 }
 
 static const ar_command_ops health_ops = {
-    .start = never_started,
     .convert = keep_reply,
     .abandoned = ar_pool_abandon,
 };

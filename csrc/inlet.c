@@ -129,6 +129,9 @@ next_reply(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
 ar_read_result
 ar_inlet_next(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
 {
+    if (inlet->reader == NULL) { /* there was no memory for it: nothing has come */
+        return AR_READ_INCOMPLETE;
+    }
     inlet->busy = 1;
     ar_read_result result = next_reply(inlet, decode, reply, failed);
     inlet->busy = 0;

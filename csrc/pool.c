@@ -389,7 +389,6 @@ pool_traverse(ArPool *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->core);
     Py_VISIT(self->config);
-    Py_VISIT(self->on_push);
     Py_VISIT(self->new_credentials);
     Py_VISIT(self->breaker.reason);
     for (int i = 0; i < self->conn_count; i++) {
@@ -412,7 +411,6 @@ pool_clear(ArPool *self)
 {
     ar_pool_discard(self);
     Py_CLEAR(self->breaker.reason);
-    Py_CLEAR(self->on_push);
     Py_CLEAR(self->new_credentials);
     return 0;
 }
@@ -426,7 +424,6 @@ pool_dealloc(ArPool *self)
     if (self->core != NULL) {
         discard(self);
         Py_CLEAR(self->breaker.reason);
-        Py_CLEAR(self->on_push);
         Py_CLEAR(self->new_credentials);
     }
     ar_ring_free(&self->waiting);

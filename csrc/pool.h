@@ -60,7 +60,6 @@ typedef struct ArPool {
     int resume_scheduled;
     ar_breaker breaker;
     int holding;               /* hold_timer runs: what waits goes on waiting */
-    PyObject *on_push;         /* callable(message), or NULL */
     int spread;                /* express connections to keep, to as many servers; 0: one */
     unsigned turn;             /* of them has the next command */
     int handing_back;          /* blocking commands that were given up and are not over */

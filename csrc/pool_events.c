@@ -12,11 +12,11 @@ static void
 conn_ready(ar_conn *conn)
 {
     ArPool *pool = conn->owner;
+    Py_INCREF(pool);
     pool->protocol = conn->protocol;
     pool->connects++;
     ar_breaker_succeeded(pool);
     ar_health_start(pool);
-    Py_INCREF(pool);
     if (pool->overseer != NULL) {
         pool->overseer->ready(pool);
     }
@@ -49,17 +49,10 @@ conn_progress(ar_conn *conn)
     ar_pool_dispatch(conn->owner);
 }
 
+/* Nobody has asked for it: who subscribes, or tracks keys, has a link. */
 static void
-conn_push(ar_conn *conn, PyObject *message)
+conn_push(ar_conn *Py_UNUSED(conn), PyObject *message)
 {
-    ArPool *pool = conn->owner;
-    if (pool->on_push != NULL) {
-        PyObject *result = PyObject_CallOneArg(pool->on_push, message);
-        if (result == NULL) {
-            ar_core_report(pool->core, "Exception in push handler", ar_exception_take(), NULL);
-        }
-        Py_XDECREF(result);
-    }
     Py_DECREF(message);
 }
 

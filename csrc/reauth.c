@@ -3,27 +3,8 @@
 
 #include "awaitable.h"
 
-static int
-never_started(ArCommand *Py_UNUSED(command))
-{
-    PyErr_SetString(PyExc_RuntimeError, "a repeated AUTH is sent, not started");
-    return -1;
-}
-
-static PyObject *
-check_reply(ArCommand *Py_UNUSED(command), PyObject *reply)
-{
-    if (!PyExceptionInstance_Check(reply)) {
-        return reply;
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE(reply), reply);
-    Py_DECREF(reply);
-    return NULL;
-}
-
 static const ar_command_ops reauth_ops = {
-    .start = never_started,
-    .convert = check_reply,
+    .convert = ar_command_pass_reply,
     .abandoned = ar_pool_abandon,
 };
 
@@ -97,9 +78,11 @@ ar_reauth_ready(ArPool *pool, ar_conn *conn)
         return;
     }
     conn->authenticate_again = 0;
+    ar_conn_ref(conn); /* a codec may close it */
     ArCommand *command = authenticate(pool, conn, pool->config->timeout);
     if (command == NULL) {
         ar_conn_lose(conn, NULL, 0);
     }
+    ar_conn_unref(conn);
     Py_XDECREF(command);
 }

@@ -16,20 +16,13 @@ is_a(PyObject *error, PyObject *cls)
     return PyErr_GivenExceptionMatches(error, cls);
 }
 
-/* A server that is loading its data, say: redis-py has ConnectionErrors for such replies. */
-static int
-is_passing(const ar_state *state, PyObject *error)
-{
-    return is_a(error, state->ConnectionError) && !is_a(error, state->AuthenticationError);
-}
-
 int
 ar_redirect_applies(const ArCluster *self, PyObject *error)
 {
     const ar_state *state = self->state;
     return PyExceptionInstance_Check(error) &&
            (is_a(error, state->AskError) || is_a(error, state->TryAgainError) ||
-            is_a(error, state->ClusterDownError) || is_passing(state, error));
+            is_a(error, state->ClusterDownError) || ar_error_is_passing(state, error));
 }
 
 /* ---- MOVED and ASK ---- */

@@ -2,13 +2,8 @@
  * having looked at it: it is sent again, whatever it is, while the connection stays. */
 #include "pool_internal.h"
 
-static int
-is_refusal(const ar_state *state, PyObject *reply)
-{
-    return PyExceptionInstance_Check(reply) &&
-           PyErr_GivenExceptionMatches(reply, state->ConnectionError) &&
-           !PyErr_GivenExceptionMatches(reply, state->AuthenticationError);
-}
+/* Times a command goes to another server: there it is as good as never sent, whatever the policy for what was. */
+#define MOVES_MAX 16
 
 /* A pipeline counts as refused when every command in it was, so that nothing is done twice; a
  * transaction, when its EXEC failed because of a command that was. */
@@ -17,7 +12,7 @@ batch_refused(const ar_state *state, const ArCommand *command, PyObject *replies
 {
     Py_ssize_t count = PyList_GET_SIZE(replies), refused = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
-        refused += is_refusal(state, PyList_GET_ITEM(replies, i));
+        refused += ar_error_is_passing(state, PyList_GET_ITEM(replies, i));
     }
     if (command->batch_mode != AR_BATCH_PLAIN) {
         return refused > 0 && PyExceptionInstance_Check(PyList_GET_ITEM(replies, count - 1));
@@ -25,13 +20,9 @@ batch_refused(const ar_state *state, const ArCommand *command, PyObject *replies
     return refused == count;
 }
 
-/* Elsewhere it is as good as never sent, whatever the policy for what was. */
-#define MOVES_MAX 16
-
-int
-ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
+static int
+take_back(ArPool *pool, ar_conn *conn, ArCommand *command, PyObject *reply)
 {
-    ArPool *pool = conn->owner;
     const ArConfig *config = pool->config;
     if (pool->overseer != NULL && pool->overseer->redirected(pool, command, reply)) {
         return 1;
@@ -39,7 +30,7 @@ ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
     int moved = ar_follow_refused(conn, command, reply);
     int refused = moved || (config->replay &&
                             (command->batch != NULL ? batch_refused(pool->state, command, reply)
-                                                    : is_refusal(pool->state, reply)));
+                                                    : ar_error_is_passing(pool->state, reply)));
     int most = moved ? MOVES_MAX : config->retries;
     ar_ring *ring = conn->lane == AR_LANE_LEASED ? &pool->lease_waiting : &pool->waiting;
     if (!refused || pool->closed || command->quiet || ar_command_finished(command) ||
@@ -57,6 +48,15 @@ ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
         }
     }
     return 1;
+}
+
+int
+ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply)
+{
+    ArPool *pool = (ArPool *)Py_NewRef(conn->owner); /* what is called may close the client */
+    int taken = take_back(pool, conn, command, reply);
+    Py_DECREF(pool);
+    return taken;
 }
 
 static void

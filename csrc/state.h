@@ -31,7 +31,6 @@
     X(PyObject, AuthenticationError)                                                               \
     X(PyObject, ReadOnlyError)                                                                     \
     X(PyObject, OutcomeUnknownError)                                                               \
-    X(PyObject, RedisError)                                                                        \
     X(PyObject, MovedError)                                                                        \
     X(PyObject, AskError)                                                                          \
     X(PyObject, TryAgainError)                                                                     \

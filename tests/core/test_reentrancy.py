@@ -181,6 +181,37 @@ async def test_a_codec_that_closes_the_client_while_it_introduces_itself(
     assert seen
 
 
+async def test_an_error_handler_that_closes_the_client_while_a_popped_item_is_decoded(made, port):
+    """What was popped has nowhere to go back to then: it is the reply."""
+
+    def close(error):
+        client._native_transport.close()
+        gc.collect()
+        return "?", error.end
+
+    codecs.register_error("closes", close)
+    client = made(decode_responses=True, encoding_errors="closes")
+    popped = asyncio.ensure_future(client.blpop("queue", 0))
+    await made().rpush("queue", b"\xff")
+    with contextlib.suppress(ConnectionError):
+        assert list(await asyncio.wait_for(popped, SURE)) == ["queue", "?"]
+
+
+class WithoutArguments(Exception):
+    args = None
+
+
+async def test_an_error_that_cannot_be_made_again_is_shared(made):
+    def act():
+        raise WithoutArguments
+
+    client = made(credential_provider=Native(act))
+    errors = await asyncio.gather(client.get("a"), client.get("b"), return_exceptions=True)
+    assert errors[0] is errors[1]
+    assert isinstance(errors[0], WithoutArguments)
+    assert repr(errors[0])
+
+
 async def test_a_codec_that_fails_while_the_client_introduces_itself(codec, made):
     def act(text):
         if text == "mine":
