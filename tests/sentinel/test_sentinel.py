@@ -55,7 +55,9 @@ async def until(condition, seconds=10):
 
 
 async def synchronized(group):
-    group.master().call("WAIT", 2, 2000)
+    master = group.master()
+    master.call("PING")  # WAIT is for what was written before this connection's last command
+    assert master.call("WAIT", 2, 5000) == 2
 
 
 # ---------------------------------------------------------------- being a drop-in

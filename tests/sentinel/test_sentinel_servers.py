@@ -27,7 +27,9 @@ def test_with_passwords_and_tls(start_group):
     )
     assert group.kwargs["password"] == "theirs"
     assert group.sentinel_kwargs["password"] == "itsown"
-    assert sentinel.master_for("mymaster").set("a", "1")
+    master = sentinel.master_for("mymaster")
+    assert master.set("a", "1")
+    assert master.wait(2, 5000) == 2
     new = group.failover()
     group.wait_until_agreed()
     assert group.master() is new
