@@ -17,9 +17,12 @@ demo: ## Set up, then run the examples against a local Redis server
 	@$(SETUP) test
 	@$(PY) examples/demo.py $(ARGS)
 
-test: ## Set up, then run the test suite
+# Two tests at a time, on servers of their own; most of them wait. One on a server that is given.
+WORKERS ?= $(if $(REDIS_HOST)$(REDIS_URL)$(REDIS_UNIX_SOCKET_PATH)$(ARGS),0,2)
+
+test: ## Set up, then run the test suite (WORKERS=0: one test after the other)
 	@$(SETUP) test
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-long: ## The test suite with the tests that take minutes
 	@$(SETUP) test

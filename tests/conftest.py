@@ -42,6 +42,21 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Overriding the .event_loop_policy. fixture")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Of tests run two at a time (`make test`), those of a file keep to one process.
+
+    So do those that share a cluster or Sentinels, which take seconds to start, and all of
+    reliability: they measure, and one would disturb the other.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = item.path.parent.name
+        together = folder if folder in ("cluster", "reliability", "sentinel") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     """Show the logs of the cluster or the Sentinels under a test that failed on them."""
