@@ -184,7 +184,10 @@ def _publish(options: argparse.Namespace, content: dict[str, Any]) -> None:
         publish.publish(found, ROOT)
         if not options.render and profile_cpu.available():
             _tell("sampling where the CPU time goes")
-            profile_cpu.publish(profile_cpu.profile(profile_cpu.COMMANDS))
+            try:
+                profile_cpu.publish(profile_cpu.profile(profile_cpu.COMMANDS))
+            except profile_cpu.ProfileError as error:
+                _tell(f"the profile stays as it was: {error}")
 
 
 def _tell(line: str) -> None:

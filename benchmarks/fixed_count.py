@@ -13,6 +13,17 @@ from benchmarks.operations import Operation
 from benchmarks.workloads import WORKLOADS, Workload
 
 
+def command_line(workload: str, client: str, address: Address, commands: int) -> list[str]:
+    """Of a process that does this."""
+    order = {
+        "workload": workload,
+        "client": client,
+        "address": list(address),
+        "commands": commands,
+    }
+    return [sys.executable, "-m", "benchmarks.fixed_count", json.dumps(order)]
+
+
 async def run_fixed(workload: Workload, client: str, address: Address, commands: int) -> None:
     connect = CLIENTS[client].connect(cluster=workload.cluster)
     async with workload.connected(connect, address) as connected:

@@ -21,6 +21,7 @@ from benchmarks import data
 from benchmarks.address import Address
 from benchmarks.callgrind import read_self_cost
 from benchmarks.clients import CLIENTS, OURS
+from benchmarks.fixed_count import command_line
 from benchmarks.server import cluster, is_external, server
 from benchmarks.tables import Table
 from benchmarks.workloads import WORKLOADS, is_cluster
@@ -62,16 +63,10 @@ def main(arguments: list[str]) -> int:
 
 def count(workload: str, client: str, address: Address, commands: int) -> Counter[str]:
     """Instructions by function of one process that sends this many commands."""
-    order = {
-        "workload": workload,
-        "client": client,
-        "address": list(address),
-        "commands": commands,
-    }
     with tempfile.TemporaryDirectory(prefix="callgrind-") as folder:
         output = Path(folder) / "callgrind.out"
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}"]
-        command = [*tool, sys.executable, "-m", "benchmarks.fixed_count", json.dumps(order)]
+        command = [*tool, *command_line(workload, client, address, commands)]
         environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the same work in both runs
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:

@@ -7,8 +7,6 @@ sample counts for the innermost function, in the kernel for the system call it i
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +19,7 @@ from pathlib import Path
 from benchmarks import data
 from benchmarks.address import Address
 from benchmarks.clients import OURS
+from benchmarks.fixed_count import command_line
 from benchmarks.server import is_external, server
 from benchmarks.svg import COLORS, Drawing
 from benchmarks.tables import Table
@@ -94,7 +93,11 @@ def main(arguments: Sequence[str]) -> int:
     if not available():
         print("perf cannot sample here (Debian: apt install linux-perf, as root)", file=sys.stderr)
         return 2
-    profiles = profile(names, options.client)
+    try:
+        profiles = profile(names, options.client)
+    except ProfileError as error:
+        print(error, file=sys.stderr)
+        return 2
     print(table(profiles, options.client).as_text())
     if options.publish:
         publish(profiles, options.client)
@@ -110,7 +113,11 @@ def available() -> bool:
 
 
 def profile(names: Iterable[str], client: str = OURS) -> dict[str, dict[str, float]]:
-    """Microseconds of CPU per command, by workload and part."""
+    """Microseconds of CPU per command, by workload and part.
+
+    Raises:
+        ProfileError: perf fails, or takes no samples.
+    """
     with server() as address:
         data.seed(address)
         found = {name: _profile_one(name, client, address) for name in names}
@@ -119,26 +126,29 @@ def profile(names: Iterable[str], client: str = OURS) -> dict[str, dict[str, flo
     return found
 
 
+class ProfileError(Exception):
+    """There is no profile."""
+
+
 def _profile_one(workload: str, client: str, address: Address) -> dict[str, float]:
     few, many = COMMANDS[workload]
     before = _sample(workload, client, address, few)
     after = _sample(workload, client, address, many)
     microseconds = 1e6 / HERTZ / (many - few)
-    return {part: max(after[part] - before[part], 0) * microseconds for part in PARTS}
+    found = {part: max(after[part] - before[part], 0) * microseconds for part in PARTS}
+    if not any(found.values()):
+        raise ProfileError(f"perf has no samples of {workload}")
+    return found
 
 
 def _sample(workload: str, client: str, address: Address, commands: int) -> Counter[str]:
-    order = {
-        "workload": workload,
-        "client": client,
-        "address": list(address),
-        "commands": commands,
-    }
     with tempfile.TemporaryDirectory(prefix="perf-") as folder:
         output = f"{folder}/data"
         tool = ["perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", str(HERTZ), "-o", output]
-        command = [*tool, sys.executable, "-m", "benchmarks.fixed_count", json.dumps(order)]
-        subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=os.environ)
+        command = [*tool, *command_line(workload, client, address, commands)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        if done.returncode:
+            raise ProfileError(f"perf record {workload} failed: {done.stderr.strip()}")
         script = ["perf", "script", "-i", output, "-F", "ip,sym,dso"]
         with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as lister:
             assert lister.stdout is not None
