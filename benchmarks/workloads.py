@@ -72,6 +72,7 @@ def _listed() -> Iterator[Workload]:
         40,
         12,
         commands=GATHER,
+        both_loops=True,
     )
     yield Workload(
         f"pipeline-{PIPELINE}",
@@ -117,9 +118,21 @@ def _listed() -> Iterator[Workload]:
             both_loops=name == LISTEN,
         )
     yield Workload(
-        "queue-50", "items of a queue, 50 consumers", CONSUMERS, operations.pop, feed=feeds.pushed
+        "queue-50",
+        "items of a queue, 50 consumers",
+        CONSUMERS,
+        operations.pop,
+        feed=feeds.pushed,
+        both_loops=True,
     )
-    yield Workload("cluster-get-50", "cluster: GET, 50 tasks", 50, operations.get, cluster=True)
+    yield Workload(
+        "cluster-get-50",
+        "cluster: GET, 50 tasks",
+        50,
+        operations.get,
+        cluster=True,
+        both_loops=True,
+    )
     yield Workload(
         "cluster-set-50",
         "cluster: SET with ex, 50 tasks",
