@@ -487,7 +487,7 @@ def test_a_client_that_will_never_catch_up_is_given_up() -> None:
 
     start = time.monotonic()
     found = asyncio.run(open_loop.measure_at_rate(get, 20_000, 10.0, 60.0))
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 35  # of 70
     assert not found.keeps_up
     assert found.unanswered > 20_000 * open_loop.BACKLOG_SECONDS
     assert found.samples == found.unanswered
