@@ -175,10 +175,16 @@ class PubSub(PubSubMethods, BasePubSub):
             getattr(self, "shard_channels", None) or {},
         )
 
-    def _refused(self, link: _native.Link, reply: Any) -> bool:
-        """Whether the server is loading its data, say: to be tried again on a new connection."""
+    async def _refused(self, link: _native.Link, reply: Any) -> bool:
+        """Whether the server is loading its data, say: to be tried again on a new connection.
+
+        Raises it if it is not to be tried again.
+        """
         if not isinstance(reply, redis.exceptions.ConnectionError):
             return False
+        if self.connection.retry.get_retries() == 0:
+            await self._connect_anew(reply)
+            raise reply
         self._lost = reply
         link.close()  # redis-py's code finds it so, and connects anew
         return True
@@ -230,7 +236,7 @@ class PubSub(PubSubMethods, BasePubSub):
                     if link.dropped != self._dropped:
                         await self._look_for_drops(link)
                     return reply
-                if self._refused(link, reply):
+                if await self._refused(link, reply):
                     return await super().get_message(ignore_subscribe_messages, timeout)
                 if reply is not _native.NOT_READY:
                     return await self._handle(link, reply, ignore_subscribe_messages)
@@ -302,7 +308,7 @@ class PubSub(PubSubMethods, BasePubSub):
                     await self._look_for_drops(link)
                 if type(message) is dict:
                     continue
-            if link is None or message is _native.NOT_READY or self._refused(link, message):
+            if link is None or message is _native.NOT_READY or await self._refused(link, message):
                 message = await self.get_message(timeout=None)
             else:
                 message = await self._handle(link, message, False)

@@ -50,6 +50,16 @@ async def subscribed(client):
         await pubsub.aclose()
 
 
+async def listening(client):
+    pubsub = client.pubsub()
+    try:
+        await pubsub.subscribe("channel")
+        async for message in pubsub.listen():
+            return message
+    finally:
+        await pubsub.aclose()
+
+
 def queue(client, transaction):
     return client.pipeline(transaction=transaction).set("key", "value").set("key", "value")
 
@@ -127,13 +137,14 @@ async def outcome(awaitable):
     return result
 
 
-def observed(place, code, times, **options):
+def observed(place, code, times, make=None, **options):
     """For each client, the outcome and the number of attempts."""
+    make = make or PLACES[place]
     found = []
 
     async def main(impl):
         async with impl(**server.kwargs, **options) as client:
-            return await outcome(PLACES[place](client))
+            return await outcome(make(client))
 
     for impl in BOTH:
         refusing = Refusing(place, code, times)
@@ -165,6 +176,17 @@ def test_same_class_and_as_many_attempts(place, code):
     else:
         assert ours == theirs
     MATRIX.append((place, code))
+
+
+@pytest.mark.parametrize("code", CONNECTION_ERRORS)
+@pytest.mark.parametrize("make", [subscribed, listening])
+def test_a_refused_subscriber_without_retries_is_told_what_was_answered(make, code):
+    """Both connect anew and subscribe there before they raise the answer."""
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    theirs, ours = observed("pub/sub", code, 1000, make, retry=retry)
+    assert ours[0] is theirs[0]
+    assert issubclass(ours[0], redis.exceptions.ConnectionError)
+    assert {ours[1], theirs[1]} <= {1, 2}  # the second is given up before the server looks at it
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if code not in CONNECTION_ERRORS])
