@@ -467,7 +467,7 @@ def test_what_cannot_be_run(tmp_path, program):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nothing"], ["run"], ["run", "-m"], ["run", "--what", "x"]]
+    "arguments", [[], ["nothing"], ["memory"], ["run"], ["run", "-m"], ["run", "--what", "x"]]
 )
 def test_wrong_command_lines(capsys, arguments):
     assert main(arguments) == 2

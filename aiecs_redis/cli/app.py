@@ -20,6 +20,7 @@ from aiecs_redis.cli import (
     top,
 )
 from aiecs_redis.cli.connection import CONNECTION_HELP
+from aiecs_redis.cli.output import need_command
 
 __all__ = ["run"]
 
@@ -38,7 +39,7 @@ def _version(wanted: bool) -> None:
 
 app: typer.Typer = typer.Typer(
     name="aiecs-redis",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -50,11 +51,13 @@ app: typer.Typer = typer.Typer(
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
     """Options of the whole program."""
+    need_command(context)
 
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

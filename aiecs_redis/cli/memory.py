@@ -18,11 +18,14 @@ from aiecs_redis.cli.output import (
     human_bytes,
     human_count,
     machine,
+    need_command,
     table,
 )
 
 app: typer.Typer = typer.Typer(
-    no_args_is_help=True, help="Memory: in use, by prefix, and giving it back."
+    invoke_without_command=True,
+    callback=need_command,
+    help="Memory: in use, by prefix, and giving it back.",
 )
 
 BATCH = 500

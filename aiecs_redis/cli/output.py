@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +23,7 @@ __all__ = [
     "human_count",
     "human_seconds",
     "machine",
+    "need_command",
     "notes",
     "shown",
     "table",
@@ -40,6 +42,13 @@ def console() -> Console:
 def notes() -> Console:
     """For standard error: progress and remarks, which are no result."""
     return Console(stderr=True, highlight=False)
+
+
+def need_command(context: typer.Context) -> None:
+    """Without a command, print the help and exit with 2; Typer's own way exits with 0 or with 2."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 def machine() -> bool:
