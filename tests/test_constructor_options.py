@@ -822,7 +822,8 @@ def test_own_options_of_a_url():
         "circuit_breaker": aiecs_redis.CircuitBreaker(failures=3),
     }
     given = client.connection_pool.connection_kwargs
-    assert given["client_name"] == "a%20b"
+    version = tuple(map(int, redis.__version__.split(".")[:2]))
+    assert given["client_name"] == ("a%20b" if version >= (8, 1) else "a b")  # it decoded twice
     assert (given["db"], given["health_check_interval"]) == (2, 7)
 
 

@@ -19,8 +19,9 @@ import redis
 import aiecs_redis
 
 port, kind, rounds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-if sys.version_info < (3, 10):
-    asyncio.set_event_loop(asyncio.new_event_loop())  # redis-py's clients ask for one
+# redis-py's clients hold an asyncio.Lock, which asks for the thread's loop up to Python 3.9.
+OUTSIDE = asyncio.new_event_loop() if sys.version_info < (3, 10) else None
+asyncio.set_event_loop(OUTSIDE)
 problems = []
 sys.unraisablehook = lambda hook: problems.append(f"unraisable: {hook.exc_value!r}")
 threading.excepthook = lambda hook: problems.append(f"in a thread: {hook.exc_value!r}")
@@ -52,12 +53,14 @@ def run(coroutine, quiet=False):
     try:
         return loop.run_until_complete(coroutine)
     finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                loop.run_until_complete(task)
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+                # Up to Python 3.9 gather() makes tasks of commands, and what they set off may exit.
+                with contextlib.suppress(asyncio.CancelledError, SystemExit):
+                    loop.run_until_complete(task)
         loop.run_until_complete(loop.shutdown_asyncgens())
-        asyncio.set_event_loop(None)
+        asyncio.set_event_loop(OUTSIDE)
         loop.close()
 
 
@@ -312,5 +315,7 @@ work()
 gc.collect()
 if descriptors() > before + 2:  # a client that was left keeps the last loop's
     problems.append(f"{descriptors() - before} descriptors")
+if OUTSIDE is not None:
+    OUTSIDE.close()
 for problem in dict.fromkeys(problems):
     print(problem[:300])

@@ -3,6 +3,12 @@
 import importlib
 import sys
 
+if sys.version_info < (3, 10):
+    # Up to 3.11 _asyncio has one set of the coroutine types it has met, for all interpreters, and
+    # through it whatever those reach: it outlives the interpreter that imported it first, and later
+    # ones use what is left of that one's modules. 3.9 puts there whatever gather() is given.
+    import asyncio  # noqa: F401  so that the first is this one, which stays
+
 port = int(sys.argv[1])
 CODE = f"""
 import sys
