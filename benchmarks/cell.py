@@ -143,6 +143,13 @@ def measure_here(cell: Cell, address: Address, durations: Durations) -> dict[str
     return asyncio.run(work)
 
 
+def _told(error: BaseException) -> str:
+    """Of a group, such as coredis raises, what it was first."""
+    while getattr(error, "exceptions", None):
+        error = error.exceptions[0]  # type: ignore[attr-defined]
+    return f"{type(error).__name__}: {error}"
+
+
 def main(argument: str) -> None:
     order = json.loads(argument)
     cell = Cell(**order["cell"])
@@ -154,7 +161,7 @@ def main(argument: str) -> None:
     except WrongReply as error:
         answer = {"wrong": str(error)}
     except Exception as error:
-        answer = {"error": f"{type(error).__name__}: {error}"}
+        answer = {"error": _told(error)}
     print(json.dumps(answer))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.clients import CLIENTS, DOCUMENTED, OURS
-from benchmarks.report import CPU, PER_SECOND, Report
+from benchmarks.report import CPU, PER_SECOND, Report, rounds_text
 from benchmarks.summary import Summary, interval_of
 from benchmarks.svg import COLORS, Drawing, Scale, around, short
 from benchmarks.workloads import AT_RATE, SWEEP, WORKLOADS
@@ -95,9 +95,11 @@ def _whisker(drawing: Drawing, x1: float, y1: float, x2: float, y2: float) -> No
         drawing.line(x1, y1, x2, y2, "whisker")
 
 
-def _footnote(found: Report, loop: str) -> str:
+def _footnote(found: Report, loop: str, means: bool = True) -> str:
     facts, rounds = found.facts, found.run.rounds
-    made = f"means of {rounds} rounds, whiskers: {interval_of(rounds)}" if rounds > 1 else "1 round"
+    made = rounds_text(rounds)
+    if means and rounds > 1:
+        made = f"means of {made}, whiskers: {interval_of(rounds)}"
     return (
         f"{loop}; {made}; {facts['cores']} "
         f"cores with the server, {facts['python']}, Redis {facts['redis-server']}, {facts['date']}"
@@ -213,5 +215,5 @@ def _latency(found: Report) -> Drawing | None:
         "From the moment each command was due. A line ends where its client does not keep up.",
         "small",
     )
-    drawing.text(12, height - 12, _footnote(found, found.plan.loops[0]), "small")
+    drawing.text(12, height - 12, _footnote(found, found.plan.loops[0], means=False), "small")
     return drawing

@@ -171,7 +171,7 @@ def test_never_shown(logged, capfd, way, occasion):
             lambda: client.get("key"),
             lambda: client.incr("n"),
             lambda: client.pipeline().incr("n").execute(),
-            lambda: client.blpop("key", 1),
+            lambda: client.blpop("key", 0.1),
             lambda: client.auth(SECRET),
             lambda: client.execute_command("AUTH", "ann", SECRET),
             lambda: client.config_set("requirepass", SECRET),
