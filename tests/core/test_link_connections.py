@@ -229,3 +229,19 @@ async def test_an_error_handler_may_use_the_connection_whose_reply_it_decodes(na
             await pubsub.aclose()
     assert message["data"] == "?"
     assert found == ["RuntimeError('a reply of this connection is being read')"]
+
+
+async def test_a_link_connected_anew_has_nothing_of_the_connection_before():
+    with RedisServer() as server:
+        config = aiecs_redis._native.Config(host=server.host, port=server.port, introduce=False)
+        link = aiecs_redis._native.Link(config)
+        await link.connect()
+        link.set_limit(1, "drop_oldest", True)  # keeps what was not published
+        link.send([("ECHO", "old")])
+        assert await link.wait(5)
+        link.close()
+        await link.connect()
+        link.send([("ECHO", "new")])
+        assert await link.wait(5)
+        assert link.read(True) == "new"
+        link.close()
