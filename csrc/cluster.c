@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* Seconds to the next look at a slot that nobody has. */
+#define OWNER_DELAY 0.1
+
 /* ---- nodes and shards ---- */
 
 ar_node *
@@ -221,7 +224,7 @@ wait_for_owner(ar_router *router, ArCommand *command)
         return -1;
     }
     ar_router_want_refresh(router, 0.0);
-    int result = ar_router_wait(router, command, reason, 0.1);
+    int result = ar_router_wait(router, command, reason, OWNER_DELAY);
     Py_DECREF(reason);
     return result;
 }

@@ -32,6 +32,18 @@ ar_inlet_clear(ar_inlet *inlet)
     inlet->start = inlet->end = inlet->capacity = 0;
 }
 
+int
+ar_inlet_reset(ar_inlet *inlet)
+{
+    redisReader *reader = ar_reply_reader_new(&inlet->sink);
+    if (reader == NULL) {
+        return -1;
+    }
+    ar_inlet_clear(inlet);
+    inlet->reader = reader;
+    return 0;
+}
+
 static int
 make_room(ar_inlet *inlet, size_t length)
 {
@@ -129,9 +141,6 @@ next_reply(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
 ar_read_result
 ar_inlet_next(ar_inlet *inlet, int decode, PyObject **reply, int *failed)
 {
-    if (inlet->reader == NULL) { /* there was no memory for it: nothing has come */
-        return AR_READ_INCOMPLETE;
-    }
     inlet->busy = 1;
     ar_read_result result = next_reply(inlet, decode, reply, failed);
     inlet->busy = 0;

@@ -14,6 +14,8 @@ typedef struct {
 
 /* -1 with MemoryError set. `encoding` and `errors` are borrowed. */
 int ar_inlet_init(ar_inlet *inlet, ar_state *state, const char *encoding, const char *errors);
+/* For a new stream of bytes. -1 with MemoryError set: it is as it was. */
+int ar_inlet_reset(ar_inlet *inlet);
 void ar_inlet_clear(ar_inlet *inlet);
 
 int ar_inlet_append(ar_inlet *inlet, const char *data, size_t length);

@@ -333,9 +333,7 @@ start_connecting(ArCommand *command)
         }
         enter_core(self, command->core);
         ar_core_attach(self->core);
-        ar_inlet_clear(&self->inlet);
-        if (ar_inlet_init(&self->inlet, self->state, self->config->codec.encoding,
-                          self->config->codec.errors) < 0) {
+        if (ar_inlet_reset(&self->inlet) < 0) {
             ar_conn_unref(conn);
             ar_core_detach(self->core);
             return -1;

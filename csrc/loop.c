@@ -173,6 +173,9 @@ ar_core_cancel_timer(ArCore *core)
     }
 }
 
+/* Seconds: a little late rather than early, so that libev finds the timer expired. */
+#define TIMER_SLACK 0.0005
+
 /* Makes asyncio wake up for libev's next timer, unless it will do so in time already. */
 static int
 arm_timer(ArCore *core)
@@ -183,14 +186,13 @@ arm_timer(ArCore *core)
     }
     double due = ar_monotonic() + left;
     if (core->timer_handle != NULL) {
-        if (core->timer_due <= due + 0.0005) {
+        if (core->timer_due <= due + TIMER_SLACK) {
             return 0;
         }
         ar_core_cancel_timer(core);
     }
-    /* A little late rather than early, so that libev finds the timer expired. */
     core->timer_handle =
-        PyObject_CallFunction(core->call_later, "dO", left + 0.0005, core->timer_method);
+        PyObject_CallFunction(core->call_later, "dO", left + TIMER_SLACK, core->timer_method);
     core->timer_due = due;
     if (core->timer_handle != NULL) {
         return 0;

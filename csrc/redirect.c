@@ -9,6 +9,7 @@
 #define DOWN_DELAY 0.1
 #define RECONNECT_DELAY 0.05
 #define AVOID_FOR 1.0
+#define MOVED_DELAY 0.1 /* of asking for the topology: slots are seldom moved alone */
 
 static int
 is_a(PyObject *error, PyObject *cls)
@@ -87,7 +88,7 @@ send_on(ar_node *from, ArCommand *command, PyObject *error, int asking)
         }
         ar_router *router = ar_router_of(self, command);
         if (router != NULL) {
-            ar_router_want_refresh(router, 0.1); /* slots are seldom moved alone */
+            ar_router_want_refresh(router, MOVED_DELAY);
         }
         PyErr_Clear();
     } else {
