@@ -22,7 +22,7 @@ USAGE = """usage: python -m aiecs_redis run SCRIPT [ARGUMENT ...]
        python -m aiecs_redis run -m MODULE [ARGUMENT ...]
 
 Runs a Python program whose redis.asyncio clients are native: aiecs_redis.install()
-is called first. New interpreters which the program starts are not affected.
+is called first. A new interpreter that the program starts has to call it again.
 """
 
 _SAFE_PATH = bool(sys.flags.isolated or getattr(sys.flags, "safe_path", False))
@@ -30,7 +30,9 @@ _SAFE_PATH = bool(sys.flags.isolated or getattr(sys.flags, "safe_path", False))
 
 def _fresh_main() -> types.ModuleType:
     main = types.ModuleType("__main__")
-    vars(main).update(__builtins__=__builtins__, __annotations__={})
+    vars(main).update(__builtins__=__builtins__)
+    if sys.version_info < (3, 14):  # from there on made when somebody asks for them
+        vars(main).update(__annotations__={})
     sys.modules["__main__"] = main
     return main
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MINORS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+MINORS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 FOLDERS = (  # where version managers keep them, below a home that a variable may name
     ("PYENV_ROOT", ".pyenv", "versions/{minor}*/bin/python"),
     ("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", "cpython-{minor}*/bin/python"),
