@@ -223,6 +223,10 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> Any:
         """Send all queued commands and return their results, in order.
 
+        Commands of one node are executed in order, those of different nodes at the same time. A
+        command without keys, or with `target_nodes`, is sent when those queued before it have been
+        answered, and those behind it when it has been.
+
         Args:
             raise_on_error: raise the first error there is; otherwise errors are results.
             allow_redirections: redis-py's, without effect: what a node refuses because a slot has
@@ -252,20 +256,41 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
             await self.reset()
 
     async def _execute_elsewhere(self, raise_on_error: bool) -> list[Any]:
-        """Commands whose nodes redis-py finds: each by itself, all at once, in no order."""
+        """Commands whose nodes redis-py finds go one by one, each when those before it are done.
+
+        Those between them are pipelines of their own.
+        """
         client = self.cluster_client
-        await client.initialize()
         stack = self._core._queued().stack()
-        results = await asyncio.gather(
-            *(_one_node(client, args, dict(options)) for args, options in stack),
-            return_exceptions=True,
-        )
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, Exception):
-                raise result
+        stretches = self._stretches(stack)
+        await client.initialize()
+        results: list[Any] = []
+        for has_keys, commands in stretches:
+            if has_keys:
+                found, _, _ = await client._core._native_batch(commands, _native.BATCH_PLAIN)
+                results += [await one if inspect.isawaitable(one) else one for one in found]
+                continue
+            for args, options in commands:
+                try:
+                    results.append(await _one_node(client, args, dict(options)))
+                except Exception as error:
+                    results.append(error)
         if raise_on_error:
             _raise_first(stack, results)
-        return list(results)
+        return results
+
+    def _stretches(self, stack: list[Any]) -> list[tuple[bool, list[Any]]]:
+        """The commands in order: such as the core routes, others, such as it routes, and so on."""
+        stretches: list[tuple[bool, list[Any]]] = []
+        for args, options in stack:
+            slots = None if "target_nodes" in options else self._native_cluster().slots(args)
+            if slots is not None and len(set(slots)) > 1:
+                raise RedisClusterException(f"{args[0]} - all keys must map to the same key slot")
+            has_keys = slots is not None
+            if not stretches or stretches[-1][0] is not has_keys:
+                stretches.append((has_keys, []))
+            stretches[-1][1].append((args, options))
+        return stretches
 
     async def _execute_transaction(self, raise_on_error: bool) -> list[Any]:
         queue = self._core._queued()

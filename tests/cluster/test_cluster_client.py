@@ -363,6 +363,42 @@ async def test_pipeline_with_commands_for_named_nodes(client):
     assert result[2] == "1"
 
 
+async def test_pipeline_with_commands_for_nodes_keeps_its_order(client, cluster):
+    await client.initialize()
+    key = KEYS[0]
+    node = client.get_node_from_key(key)
+    here = [name for name in KEYS if client.get_node_from_key(name) is node]
+    on_it = {"target_nodes": node}
+
+    def queue(pipe, *args, **options):
+        return pipe.execute_command(*args, **options)
+
+    for _ in range(10):
+        pipe = client.pipeline()
+        for name in here[:5]:
+            pipe.set(name, "x")
+        queue(pipe, "DBSIZE", **on_it)
+        pipe.lpush(key, 1).set(here[5], "y")
+        queue(pipe, "DBSIZE", **on_it)
+        queue(pipe, "FLUSHALL", target_nodes=node)
+        queue(pipe, "DBSIZE", **on_it)
+        pipe.get(key).hgetall(key)
+        found = await pipe.execute(raise_on_error=False)
+        assert found[:6] == [True] * 5 + [5]
+        assert isinstance(found[6], errors.ResponseError)
+        assert found[7:] == [True, 6, True, 0, None, {}]
+    pipe = client.pipeline().set(key, "x")
+    queue(pipe, "DBSIZE", **on_it)
+    queue(pipe, "MGET", *KEYS)  # refused before anything is sent
+    with pytest.raises(errors.RedisClusterException, match="same key slot"):
+        await pipe.execute()
+    assert await client.get(key) is None
+    pipe = client.pipeline().lpush(key, 1).get(key)
+    queue(pipe, "NOSUCH", target_nodes=node)
+    with pytest.raises(errors.ResponseError, match="Command # 2 .GET"):
+        await pipe.execute()
+
+
 async def test_keys_of_a_queued_command_are_in_one_slot(client):
     for destination, well in (("{z}to", True), ("to", False)):
         pipe = client.pipeline().zadd("{z}a", {"m": 1}).zunionstore(destination, ["{z}a"])
