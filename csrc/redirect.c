@@ -96,6 +96,7 @@ send_on(ar_node *from, ArCommand *command, PyObject *error, int asking)
     }
     command->redirects++;
     command->asking = (uint8_t)asking;
+    command->deadline = 0.0; /* the time for an answer begins anew */
     if (ar_cluster_send_to(node, command) < 0) {
         ar_command_fail_pending_exception(command);
     }
@@ -116,6 +117,7 @@ try_later(ar_node *from, ArCommand *command, PyObject *reason, double delay, int
         ar_router_want_refresh(router, 0.0);
     }
     command->asking = 0;
+    command->deadline = 0.0;
     command->redirects = 0; /* time is its limit: a slot may be half here, half there */
     if (ar_router_wait(router, command, reason, delay) < 0) {
         PyErr_Clear();

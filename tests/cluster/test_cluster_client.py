@@ -269,6 +269,24 @@ async def test_a_slot_that_never_settles_fails_with_the_servers_word(cluster):
         assert await client.mget("{way}1", "{way}2") == [b"1", b"2"]
 
 
+async def test_the_time_for_an_answer_begins_anew_with_each_attempt(cluster):
+    async with RedisCluster(**cluster.kwargs, socket_timeout=1) as client:
+        slot = client.keyslot("{way}")
+        await client.mset({"{way}1": "1", "{way}2": "2"})
+        source = cluster.owner_of("{way}1")
+        with cluster.move(slot, other_master(cluster, "{way}1")) as move:
+            move.move_keys(1)
+            waiting = asyncio.ensure_future(client.mget("{way}1", "{way}2"))
+            while not stats(client)["again"]:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.5)
+            source.pause()  # in flight a second after the first attempt, for less than a second
+            await asyncio.sleep(0.7)
+            source.resume()
+            with pytest.raises(errors.TryAgainError):
+                await waiting
+
+
 async def test_a_topology_that_is_forgotten_and_never_comes_again_is_not_waited_for(
     cluster, monkeypatch
 ):
