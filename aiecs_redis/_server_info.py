@@ -42,6 +42,16 @@ class ServerInfo:
         return str(self.info.get(name, ""))
 
     @property
+    def product(self) -> str:
+        """ "Redis" or "Valkey"."""
+        return "Valkey" if "valkey_version" in self.info else "Redis"
+
+    @property
+    def version(self) -> str:
+        """Of the product: Valkey's redis_version only says which Redis it stands in for."""
+        return self.text("valkey_version") or self.text("redis_version")
+
+    @property
     def memory_limit(self) -> float:
         """maxmemory in bytes, 0 for none."""
         return self.number("maxmemory")

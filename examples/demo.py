@@ -135,7 +135,10 @@ def painted(text: str, code: str) -> str:
 
 def heading(server: Server) -> str:
     with server.connect(decode_responses=True) as admin:
-        version = admin.info("server")["redis_version"]
+        info = admin.info("server")
+    product, version = "Redis", info["redis_version"]
+    if "valkey_version" in info:
+        product, version = "Valkey", info["valkey_version"]
     started = "started for this" if isinstance(server, RedisServer) else "yours"
     try:
         name = f"aiecs_redis {metadata.version('aiecs-redis')}"
@@ -143,7 +146,7 @@ def heading(server: Server) -> str:
         name = "aiecs_redis"
     return (
         f"{name} on Python {platform.python_version()}, redis-py {redis.__version__},\n"
-        f"Redis {version} at {settings.location(server.kwargs)} ({started})"
+        f"{product} {version} at {settings.location(server.kwargs)} ({started})"
     )
 
 

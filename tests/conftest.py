@@ -6,6 +6,7 @@ that is started for them. A server that is not theirs keeps what is in it: they 
 """
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -38,6 +39,7 @@ def pytest_configure(config):
         # A shell starts its background jobs so, and programs that tests interrupt inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "both_loops: runs on asyncio's loop and on uvloop")
+    config.addinivalue_line("markers", "since(version, what): needs what that Redis brought")
     # Its successor, a hook, needs a pytest-asyncio that does not run on Python 3.9.
     config.addinivalue_line("filterwarnings", "ignore:Overriding the .event_loop_policy. fixture")
 
@@ -55,6 +57,32 @@ def pytest_collection_modifyitems(config, items):
         folder = item.path.parent.name
         together = folder if folder in ("cluster", "reliability", "sentinel") else item.path.name
         item.add_marker(pytest.mark.xdist_group(together))
+
+
+@functools.cache
+def version_of_server(of_session):
+    """The server's name and version, and the Redis that it is or stands in for: (7, 2, 4).
+
+    It is the session's, which may be someone else's, or the one that tests start.
+    """
+    with server_from_environment() if of_session else RedisServer() as server:
+        with server.connect(decode_responses=True) as admin:
+            info = admin.info("server")
+    version = info["redis_version"]
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
+    return name, tuple(map(int, version.split(".")))
+
+
+def pytest_runtest_setup(item):
+    """`@pytest.mark.since("7.0", "LMPOP")` skips a test on servers that have no LMPOP yet."""
+    for mark in item.iter_markers("since"):
+        of_session = "redis_server" in item.fixturenames
+        if find_server() is None and not (of_session and os.environ.get("REDIS_HOST")):
+            return  # its fixture will say so
+        needed, what = mark.args
+        name, version = version_of_server(of_session)
+        if version < tuple(map(int, needed.split("."))):
+            pytest.skip(f"{name} has no {what}: that came with Redis {needed}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -356,6 +356,12 @@ def test_doctor(cli, start_server, environment):
     assert "CONFIG SET maxmemory" in found["maxmemory"]["remedy"]
     assert found["events"]["level"] == "note"
     assert found["server"]["level"] == "ok"
+    with server.connect() as admin:
+        info = admin.info("server")
+    valkey = info.get("valkey_version")
+    version = f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
+    assert found["server"]["text"] == version
+    assert json.loads(cli("health", *at, "--json")[1])["version"] == version.split()[1]
     assert doctor(cli, *at, "--strict")[0] == 1
     with server.connect() as admin:
         admin.config_set("maxmemory", "100mb")

@@ -15,6 +15,7 @@ import subprocess
 
 import pytest
 import redis.asyncio
+from asking import protocol_of
 from redis._parsers import Encoder, _AsyncRESP3Parser
 from redis.asyncio import connection as connections
 from redis.asyncio.retry import Retry
@@ -86,7 +87,7 @@ def plain():
     with RedisServer(
         unix_socket=True,
         users={"ann": "on >secret ~* &* +@all"},
-        config={"enable-debug-command": "yes"},
+        debug_command=True,
     ) as server:
         yield server
 
@@ -134,6 +135,10 @@ class Case:
         """What the server says of the connection of a client with these options."""
         async with self.client(**options) as client:
             return await client.client_info()
+
+    async def protocol(self, **options):
+        async with self.client(**options) as client:
+            return await protocol_of(client)
 
     def secure(self, **options):
         server = self.request.getfixturevalue("secure")
@@ -433,8 +438,8 @@ async def parser_class(case):
 
 @proves("protocol")
 async def protocol(case):
-    assert (await case.info(protocol=3))["resp"] == "3"
-    assert (await case.info(protocol=2))["resp"] == "2"
+    assert await case.protocol(protocol=3) == 3
+    assert await case.protocol(protocol=2) == 2
     with pytest.raises(ConnectionError, match="protocol must be"):
         aiecs_redis.Redis(protocol=4)
 
@@ -847,7 +852,7 @@ async def test_a_url_with_everything(case):
     async with case.client(made=aiecs_redis.Redis.from_url(url)) as client:
         found = await client.client_info()
         assert (found["name"], found["db"], found["user"]) == ("from-url", 2, "ann")
-        assert found["resp"] == "2"
+        assert await protocol_of(client) == 2
 
 
 @pytest.mark.parametrize(

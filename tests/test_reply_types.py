@@ -15,7 +15,11 @@ if sys.version_info < (3, 10):
 
 from tests.typing import replies  # noqa: E402
 
-PROGRAMS = [f for _, f in inspect.getmembers(replies, inspect.iscoroutinefunction)]
+NEWER = {"since_redis_7": pytest.mark.since("7.0", "LCS, EXPIRETIME, LMPOP and the like")}
+PROGRAMS = [
+    pytest.param(program, marks=NEWER.get(name, ()), id=name)
+    for name, program in inspect.getmembers(replies, inspect.iscoroutinefunction)
+]
 MODES = [{}, {"protocol": 2}]  # an explicit protocol=3 gives RESP3's own shapes, as in redis-py
 
 
@@ -30,7 +34,7 @@ def check(value, expected):
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated")
 @pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+@pytest.mark.parametrize("program", PROGRAMS)
 async def test_replies(server, monkeypatch, program, mode):
     monkeypatch.setattr(replies, "assert_type", check)
     decode = program is not replies.undecoded

@@ -253,6 +253,22 @@ def test_the_environment_names_the_program(monkeypatch, tmp_path):
         RedisServer().start()
 
 
+def test_the_command_line_is_the_one_beside_the_program_that_was_chosen(tmp_path):
+    server = tmp_path / "mine-server"
+    server.symlink_to(find_server())
+    command_line = tmp_path / "mine-cli"
+    command_line.write_text("#!/bin/sh\necho asked for $5\n")
+    with RedisServer(executable=str(server)) as running:
+        assert running.cli("PING") == "PONG"  # there is none that can be run
+        command_line.chmod(0o700)
+        assert running.cli("PING") == "asked for 127.0.0.1"
+
+
+def test_debug_is_allowed_where_it_is_asked_for():
+    with RedisServer(debug_command=True) as server:
+        assert server.connect().execute_command("DEBUG", "SLEEP", "0") == b"OK"
+
+
 def test_redis_cli_reports_the_error_of_the_server():
     with RedisServer() as server:
         server.cli("SET", "a", "1")

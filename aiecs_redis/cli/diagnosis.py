@@ -100,10 +100,10 @@ def _versions(patient: Patient) -> list[Finding]:
         f"{_native.OPENSSL_VERSION}"
     )
     found = [Finding("client", "ok", ours)]
-    version = patient.server.text("redis_version")
+    version = patient.server.version
     major = int(version.partition(".")[0] or 0)
     if major >= 6:
-        found.append(Finding("server", "ok", f"Redis {version}"))
+        found.append(Finding("server", "ok", f"{patient.server.product} {version}"))
     else:
         found.append(
             Finding(

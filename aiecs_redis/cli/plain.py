@@ -92,7 +92,7 @@ async def _health(max_memory: float | None, max_latency: float | None) -> int:
         "server": where,
         "problems": problems,
         "latency_ms": round(info.latency * 1000, 3),
-        "version": info.text("redis_version"),
+        "version": info.version,
         "role": info.text("role"),
         "used_memory": int(info.number("used_memory")),
         "maxmemory": int(info.memory_limit),

@@ -96,7 +96,7 @@ def picture(reading: Reading, where: str) -> Group:
     """The screen."""
     now = reading.now
     uptime = human_seconds(now.number("uptime_in_seconds"))
-    title = f"{where}  Redis {now.text('redis_version')} {now.text('role')}, up {uptime}"
+    title = f"{where}  {now.product} {now.version} {now.text('role')}, up {uptime}"
     memory = human_bytes(now.number("used_memory"))
     ratio = now.memory_ratio
     if ratio is not None:

@@ -111,11 +111,16 @@ def _version(executable: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
-def _command_line() -> str:
-    """The program for commands, of the server's own kind if it is there."""
-    server = find_server() or "redis-server"
-    beside = server[: -len("-server")] + "-cli" if server.endswith("-server") else "redis-cli"
-    return shutil.which(beside) or shutil.which("valkey-cli") or program("redis-cli", "redis-tools")
+def _command_line(server: str | None) -> str:
+    """The program for commands: the one that came with the server, else any."""
+    beside = []
+    if server is not None and server.endswith("-server"):
+        beside = [server[: -len("server")] + "cli"]
+    for name in [*beside, "redis-cli", "valkey-cli"]:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    return program("redis-cli", "redis-tools")
 
 
 # -------------------------------------------------------------------- a server
@@ -162,11 +167,13 @@ class Server:
     def cli(self, *args: str) -> str:
         """Run a command through redis-cli and return what it prints, without the newline.
 
+        It is the redis-cli (valkey-cli) beside the server's program, else one on the PATH.
+
         Raises:
             ServerError: redis-cli is missing, or the server answered with an error.
         """
         known = self.kwargs
-        command = [_command_line(), "-e", "-n", str(known.get("db", 0))]
+        command = [_command_line(self._program()), "-e", "-n", str(known.get("db", 0))]
         if "unix_socket_path" in known:
             command += ["-s", known["unix_socket_path"]]
         else:
@@ -189,6 +196,10 @@ class Server:
             said = (done.stderr + done.stdout).strip()
             raise ServerError(f"redis-cli {' '.join(args[:1])} failed: {said}")
         return done.stdout.rstrip("\n")
+
+    def _program(self) -> str | None:
+        """Path of the server's program, as far as known."""
+        return find_server()
 
     def connect(self, **kwargs: Any) -> redis.Redis:
         """Return a synchronous redis-py client; it neither retries nor decodes replies."""
@@ -235,6 +246,7 @@ class RedisServer(Server):
         certificate: with `tls`, which certificate the server shows: "server" or
             "wrong-host".
         appendonly: keep the data over `restart()` (appendfsync always).
+        debug_command: allow DEBUG, which servers refuse from Redis 7 on.
         config: further lines of redis.conf; a list gives the line several times.
         port: TCP port; a free one when it is None.
         executable: path of the program; what `find_server()` finds when it is None.
@@ -260,6 +272,7 @@ class RedisServer(Server):
         tls_auth_clients: bool = False,
         certificate: str = "server",
         appendonly: bool = False,
+        debug_command: bool = False,
         config: Mapping[str, ConfigValue] | None = None,
         port: int | None = None,
         executable: str | None = None,
@@ -272,6 +285,7 @@ class RedisServer(Server):
         self.tls_auth_clients = tls_auth_clients
         self.certificate = certificate
         self.appendonly = appendonly
+        self.debug_command = debug_command
         self.config: dict[str, ConfigValue] = dict(config or {})
         self.port = port
         self.folder: Path | None = None
@@ -413,6 +427,9 @@ class RedisServer(Server):
     def _give_up(self) -> None:
         self.stop()
 
+    def _program(self) -> str | None:
+        return self._executable or find_server()
+
     def _files(self) -> Path:
         if self.folder is None:
             raise ServerError("the server is not started")
@@ -506,6 +523,8 @@ class RedisServer(Server):
         yield "appendonly", "yes" if self.appendonly else "no"
         if self.appendonly:
             yield "appendfsync", "always"
+        if self.debug_command and redis_version(self._executable) >= (7,):
+            yield "enable-debug-command", "yes"
         yield from self._own_lines()
 
     def _access(self) -> Iterator[tuple[str, ConfigValue]]:

@@ -87,7 +87,9 @@ async def test_one_connection_to_each_node(client, cluster):
         (("MEMORY USAGE", "nothing"), None),
         ((b"get", b"nothing"), None),
         (("SET", 5, 1.5), True),
-        (("LMPOP", 2, "{l}1", "{l}2", "LEFT"), None),
+        pytest.param(
+            ("LMPOP", 2, "{l}1", "{l}2", "LEFT"), None, marks=pytest.mark.since("7.0", "LMPOP")
+        ),
     ],
 )
 async def test_where_keys_are(client, command, result):
@@ -608,6 +610,33 @@ async def test_reading_in_a_zone(replicated):
             by_masters = gets(replicated.masters())
             assert by_masters == 0 if zones else by_masters > 0
             assert by_masters + gets(replicated.replicas()) == len(KEYS)
+
+
+async def test_reading_in_a_zone_that_the_servers_tell(replicated):
+    """Each master is in one zone and its replica in another, and INFO says so (Valkey 8)."""
+    if not replicated.nodes[0].call("CONFIG", "GET", "availability-zone"):
+        version = replicated.nodes[0].cli("INFO", "server").split("redis_version:")[1].split()[0]
+        pytest.skip(f"Redis {version} has no availability zones: those came with Valkey 8")
+    masters, replicas = replicated.masters(), replicated.replicas()
+    try:
+        for zone, nodes in (("here", replicas), ("there", masters)):
+            for node in nodes:
+                node.call("CONFIG", "SET", "availability-zone", zone)
+        for zone, near in (("here", replicas), ("there", masters), ("nowhere", [])):
+            async with RedisCluster(**replicated.kwargs, read_from="zone", zone=zone) as client:
+                await client.mset(dict.fromkeys(KEYS, "1"))
+                await asyncio.sleep(0.2)
+                for node in replicated.nodes:
+                    node.call("CONFIG", "RESETSTAT")
+                assert await asyncio.gather(*map(client.get, KEYS)) == [b"1"] * len(KEYS)
+                assert gets(masters) + gets(replicas) == len(KEYS)
+                if near:
+                    assert gets(near) == len(KEYS)
+                else:  # all nodes in turn
+                    assert gets(masters) > 0 and gets(replicas) > 0
+    finally:
+        for node in replicated.nodes:
+            node.call("CONFIG", "SET", "availability-zone", "")
 
 
 async def test_reads_go_on_while_a_replica_is_down(replicated):

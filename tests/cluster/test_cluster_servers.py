@@ -38,6 +38,7 @@ def test_with_password_and_tls(start_cluster, options):
         target.connect(password=None).ping()
 
 
+@pytest.mark.since("7.0", "host names in clusters")
 def test_host_names_are_announced(start_cluster):
     cluster = start_cluster(hostname="localhost")
     assert {shard[2][0] for shard in cluster.nodes[0].call("CLUSTER", "SLOTS")} == {"localhost"}

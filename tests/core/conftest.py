@@ -7,6 +7,7 @@ native client, so that a test which misjudges redis-py fails as loudly as a core
 import asyncio
 import gc
 import sys
+import time
 
 import pytest
 import redis
@@ -36,7 +37,7 @@ def core_server():
     """A server of our own, whatever REDIS_HOST says: the tests pause it and kill connections."""
     if find_server() is None:
         pytest.skip("needs redis-server")
-    with RedisServer(config={"enable-debug-command": "yes"}) as server:
+    with RedisServer(debug_command=True) as server:
         yield server
 
 
@@ -71,7 +72,9 @@ def blocked(admin):
     """`await blocked(2)`: until the server has two clients waiting in a blocking command."""
 
     async def blocked(number):
+        deadline = time.monotonic() + HANG
         while admin.info("clients")["blocked_clients"] != number:
+            assert time.monotonic() < deadline, f"not {number} clients wait in a blocking command"
             await asyncio.sleep(0.001)
         for _ in range(
             20

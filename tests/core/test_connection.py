@@ -7,6 +7,7 @@ import time
 
 import pytest
 import redis.asyncio.retry
+from asking import protocol_of
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 from redis.exceptions import (
@@ -47,13 +48,13 @@ def guarded():
 
 @pytest.fixture
 def opened(run_plain, impl):
-    """`opened(**options)`: what PING answers, and CLIENT INFO, of a client with these options."""
+    """`opened(**options)`: CLIENT INFO, and "proto", of a client with these options."""
 
     def opened(**options):
         async def main():
             async with impl(**options) as client:
                 assert await client.ping() is True
-                return await client.client_info()
+                return {**await client.client_info(), "proto": await protocol_of(client)}
 
         return run_plain(main)
 
@@ -87,7 +88,7 @@ def test_unix_socket(opened, guarded):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_protocol(opened, port, protocol):
-    assert opened(port=port, protocol=protocol)["resp"] == str(protocol)
+    assert opened(port=port, protocol=protocol)["proto"] == protocol
 
 
 def test_from_url(run_plain, impl, guarded):
@@ -122,7 +123,7 @@ def test_credentials(opened, guarded, credentials, protocol):
     info = opened(port=guarded.port, protocol=protocol, **credentials)
     expected = "default" if credentials.get("password") == "s3cr et:@/" else "ann"
     assert info["user"] == expected
-    assert info["resp"] == str(protocol)
+    assert info["proto"] == protocol
 
 
 def test_credential_provider_is_asked_for_each_connection(run_plain, impl, guarded):
@@ -284,7 +285,7 @@ def test_every_connection_is_set_up(run_plain, connect_native, blocked, admin):
     ],
 )
 def test_keepalive_options_are_taken(opened, port, options):
-    assert opened(port=port, **options)["resp"]
+    assert opened(port=port, **options)["proto"] == 3
 
 
 # --- failures ---

@@ -10,12 +10,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 
 import pytest
 
 import aiecs_redis
-from aiecs_redis.testing import RedisServer, find_server, free_port
+from aiecs_redis.testing import ClusterServers, RedisServer, find_server
 
 pytestmark = [
     pytest.mark.leaks,
@@ -123,14 +122,8 @@ def test_allocations_of_commands_over_tls_fail(
 def lone_node():
     if find_server() is None:
         pytest.skip("needs redis-server")
-    with RedisServer(config={"cluster-enabled": "yes", "cluster-port": free_port()}) as server:
-        with server.connect() as admin:
-            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            deadline = time.monotonic() + 10
-            while b"cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        yield server
+    with ClusterServers(masters=1) as cluster:
+        yield cluster.nodes[0]
 
 
 @pytest.mark.parametrize(

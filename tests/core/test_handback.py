@@ -41,7 +41,14 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("name", WAITS)
+def waits(*names):
+    new = {name: pytest.mark.since("7.0", name.upper()) for name in ("blmpop", "bzmpop")}
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=new.get(name, ())) for name in names]
+    )
+
+
+@waits(*WAITS)
 async def test_a_cancelled_wait_takes_nothing_and_keeps_its_connection(
     name, client, admin, blocked
 ):
@@ -85,6 +92,7 @@ async def popped_then_cancelled(client, admin, blocked, wait, fill):
     await settled(client)
 
 
+@pytest.mark.since("7.0", "BLMPOP")
 async def test_a_list_called_left_gets_back_at_its_right_end(client, admin, blocked):
     def wait(client):
         return client.blmpop(0, 2, "left", "other", direction="RIGHT", count=1)
@@ -95,7 +103,7 @@ async def test_a_list_called_left_gets_back_at_its_right_end(client, admin, bloc
     assert await client.lrange("left", 0, -1) == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("name", ["blpop", "brpop", "blmpop", "blmove", "brpoplpush"])
+@waits("blpop", "brpop", "blmpop", "blmove", "brpoplpush")
 async def test_what_was_popped_goes_back_to_its_place_in_a_list(name, client, admin, blocked):
     await popped_then_cancelled(
         client, admin, blocked, WAITS[name], lambda admin: admin.rpush("q", "1", "2", "3")
@@ -104,7 +112,7 @@ async def test_what_was_popped_goes_back_to_its_place_in_a_list(name, client, ad
     assert admin.lrange("processing", 0, -1) == []
 
 
-@pytest.mark.parametrize("name", ["bzpopmin", "bzpopmax", "bzmpop"])
+@waits("bzpopmin", "bzpopmax", "bzmpop")
 async def test_what_was_popped_goes_back_with_its_score(name, client, admin, blocked):
     members = {"a": 0.1, "b": 2.5, "c": float("inf")}
     await popped_then_cancelled(
@@ -142,7 +150,7 @@ async def test_a_wait_with_a_timeout_of_its_own_is_called_off_as_well(client, ad
 
 
 async def test_without_the_right_to_unblock_the_connection_is_closed():
-    users = {"ann": "on >secret ~* &* +@all -client|unblock"}
+    users = {"ann": "on >secret ~* &* +@all -client +client|id"}  # Redis 6.2: no -client|unblock
     with RedisServer(users=users) as server:
         with redis.Redis(port=server.port, decode_responses=True) as admin:
             async with aiecs_redis.Redis(

@@ -66,10 +66,15 @@ def test_a_blocking_command_does_not_hold_the_others(run_plain, connect_native, 
         lambda c: c.brpop("x", 30),
         lambda c: c.blmove("x", "y", 30),
         lambda c: c.brpoplpush("x", "y", 30),
-        lambda c: c.blmpop(30, 1, "x", direction="LEFT"),
+        pytest.param(
+            lambda c: c.blmpop(30, 1, "x", direction="LEFT"),
+            marks=pytest.mark.since("7.0", "BLMPOP"),
+        ),
         lambda c: c.bzpopmin("x", 30),
         lambda c: c.bzpopmax("x", 30),
-        lambda c: c.bzmpop(30, 1, ["x"], min=True),
+        pytest.param(
+            lambda c: c.bzmpop(30, 1, ["x"], min=True), marks=pytest.mark.since("7.0", "BZMPOP")
+        ),
         lambda c: c.xread({"x": "$"}, block=30_000),
         lambda c: c.execute_command("blpop", "x", "30"),
         lambda c: c.execute_command(b"BLPOP", b"x", b"30"),

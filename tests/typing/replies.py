@@ -42,8 +42,6 @@ async def strings(r: Redis[str]) -> None:
     assert_type(await r.bitpos("bits", 1), int)
     assert_type(await r.bitop("NOT", "other", "bits"), int)
     assert_type(await r.mset({"one": "text", "two": "next"}), bool)
-    assert_type(await r.lcs("one", "two"), str)
-    assert_type(await r.lcs("one", "two", len=True), int)
 
 
 async def keys(r: Redis[str]) -> None:
@@ -54,7 +52,6 @@ async def keys(r: Redis[str]) -> None:
     assert_type(await r.pexpire("k", 100_000), bool)
     assert_type(await r.ttl("k"), int)
     assert_type(await r.pttl("k"), int)
-    assert_type(await r.expiretime("k"), int)
     assert_type(await r.persist("k"), bool)
     assert_type(await r.type("k"), str)
     assert_type(await r.keys("*"), "list[str]")
@@ -126,7 +123,6 @@ async def lists(r: Redis[str]) -> None:
     assert_type(await r.lpop("l"), "str | None")
     assert_type(await r.rpop("l", 2), "list[str] | None")
     assert_type(await r.lpop("absent", 2), "list[str] | None")
-    assert_type(await r.lmpop(1, "l", direction="LEFT"), "list[Any] | None")
     assert_type(await r.blpop("l", timeout=1), "tuple[str, str] | None")
     assert_type(await r.brpop(["l", "m"], timeout=1), "tuple[str, str] | None")
     assert_type(await r.blmove("l", "m", 0.1), "str | None")
@@ -142,7 +138,6 @@ async def sets(r: Redis[str]) -> None:
     assert_type(await r.sinter("s", "s"), "set[str]")
     assert_type(await r.sunion(["s", "t"]), "set[str]")
     assert_type(await r.sdiff("s", "t"), "set[str]")
-    assert_type(await r.sintercard(1, ["s"]), int)
     assert_type(await r.sinterstore("t", "s"), int)
     assert_type(await r.smove("s", "t", "a"), bool)
     assert_type(await r.srandmember("s"), "str | None")
@@ -199,7 +194,6 @@ async def sorted_sets(r: Redis[str], flag: bool) -> None:
     assert_type(await r.zpopmax("z", 2), "list[tuple[str, float]]")
     assert_type(await r.bzpopmin("z", timeout=1), "tuple[str, str, float] | None")
     assert_type(await r.bzpopmax("absent", timeout=0.01), "tuple[str, str, float] | None")
-    assert_type(await r.zmpop(1, ["z"], min=True), "list[Any] | None")
     assert_type(await r.zrem("z", "a"), int)
     assert_type(await r.zremrangebyscore("z", "-inf", "+inf"), int)
 
@@ -249,11 +243,25 @@ async def scripts(r: Redis[str]) -> None:
     assert_type(await r.eval("return ARGV[1]", 1, "k", 2.5), Any)
     assert_type(await r.register_script("return 1")(keys=["k"], args=[1]), Any)
     assert_type(await r.script_flush(), bool)
-    assert_type(await r.function_flush(), bool)
     assert_type(await r.publish("channel", "text"), int)
     assert_type(await r.pubsub_channels(), "list[str]")
     assert_type(await r.pubsub_numsub("channel"), "list[tuple[str, int]]")
     assert_type(await r.pubsub_numpat(), int)
+
+
+async def since_redis_7(r: Redis[str]) -> None:
+    await r.mset({"one": "text", "two": "next"})
+    assert_type(await r.lcs("one", "two"), str)
+    assert_type(await r.lcs("one", "two", len=True), int)
+    await r.set("k", "v", ex=100)
+    assert_type(await r.expiretime("k"), int)
+    await r.rpush("l", "a")
+    assert_type(await r.lmpop(1, "l", direction="LEFT"), "list[Any] | None")
+    await r.sadd("s", "a")
+    assert_type(await r.sintercard(1, ["s"]), int)
+    await r.zadd("z", {"a": 1})
+    assert_type(await r.zmpop(1, ["z"], min=True), "list[Any] | None")
+    assert_type(await r.function_flush(), bool)
 
 
 async def server(r: Redis[str]) -> None:
