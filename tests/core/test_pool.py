@@ -126,16 +126,25 @@ def test_leases_are_used_again(run_plain, connect_native, admin):
     run_plain(main)
 
 
-def test_commands_that_change_their_connection_do_not_share_it(run_plain, connect_native, admin):
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(["CLIENT NO-EVICT", "on"], marks=pytest.mark.since("7.0", "CLIENT NO-EVICT")),
+        ["CLIENT TRACKING", "on"],
+    ],
+)
+def test_commands_that_change_their_connection_do_not_share_it(
+    run_plain, connect_native, admin, change
+):
     async def main():
         async with connect_native() as client:
             await client.set("key", "in 0")
             await client.execute_command("SELECT", 5)
-            await client.execute_command("CLIENT NO-EVICT", "on")
+            await client.execute_command(*change)
             await client.execute_command("CLIENT", "REPLY", "ON")
             assert await client.get("key") == b"in 0"
             info = await client.client_info()
-            assert (info["db"], info["flags"]) == (0, "N")  # "e" would be NO-EVICT
+            assert (info["db"], info["flags"]) == (0, "N")  # "e": NO-EVICT, "t": TRACKING
             await client.rpush("list", "item")
             assert list(await client.blpop("list", 1)) == [b"list", b"item"]
 
