@@ -55,8 +55,6 @@ def test_a_slot_on_its_way_is_answered_with_ask_and_then_with_moved(cluster):
         assert source.call("GET", there) == "1"
         with pytest.raises(redis.exceptions.AskError):
             source.call("GET", absent)
-        with pytest.raises(redis.exceptions.TryAgainError):
-            source.call("MGET", there, absent)
         assert move.move_keys(1) == 1
         with pytest.raises(redis.exceptions.AskError):
             source.call("GET", there)
@@ -65,6 +63,17 @@ def test_a_slot_on_its_way_is_answered_with_ask_and_then_with_moved(cluster):
     assert target.call("GET", there) == "1"
     assert cluster.owner(slot) is target
     cluster.wait_until_agreed()
+
+
+@pytest.mark.since("7.0", "TRYAGAIN from the node that a slot leaves")
+def test_keys_on_both_nodes_are_answered_with_tryagain(cluster):
+    slot = 100
+    there, absent = cluster.key_in(slot, "there"), cluster.key_in(slot, "absent")
+    source = cluster.owner(slot)
+    target = next(node for node in cluster.masters() if node is not source)
+    source.call("SET", there, "1")
+    with cluster.move(slot, target), pytest.raises(redis.exceptions.TryAgainError):
+        source.call("MGET", there, absent)
 
 
 def test_a_move_that_fails_leaves_the_slot(cluster):

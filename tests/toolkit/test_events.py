@@ -58,7 +58,7 @@ async def test_a_server_that_forbids_it_says_what_to_set(start_server, make_clie
 
 async def test_a_server_that_lets_us_read_only(start_server, make_client):
     server = start_server(
-        users={"default": "on nopass ~* &* +@all -config|set"},
+        users={"default": "on nopass ~* &* +@all -config +config|get"},
         config={"notify-keyspace-events": "Kg"},
     )
     client = await make_client(server)
