@@ -17,6 +17,7 @@ yaml = pytest.importorskip("yaml")
 
 from aiecs_redis import settings  # noqa: E402
 from aiecs_redis.testing import free_port  # noqa: E402
+from aiecs_redis.testing._server import free_local_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -170,7 +171,7 @@ def test_cluster(start_server):
     """The script of the cluster profile makes one of three real nodes; twice does no harm."""
     config = {"cluster-enabled": True, "cluster-node-timeout": 5000, "masterauth": "s3cret"}
     # Nodes talk to each other on a second port, 10,000 above the first.
-    ports = (next(p for p in iter(free_port, None) if p < 55_000) for _ in range(3))
+    ports = (free_local_port(and_above=10_000) for _ in range(3))
     nodes = [start_server(requirepass="s3cret", config=config, port=port) for port in ports]
     environment = {
         **os.environ,
