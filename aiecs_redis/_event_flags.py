@@ -18,14 +18,14 @@ SETTING = "notify-keyspace-events"
 
 # Letter by letter, the names of the events of Redis 6 to 8.
 _CLASSES: dict[str, str] = {
-    "g": "del rename_from rename_to move_from move_to copy_to restore expire persist sortstore",
-    "$": "set setrange incrby incrbyfloat append",
-    "l": "lpush rpush lpop rpop linsert lset lrem ltrim",
+    "g": "del rename_from rename_to move_from move_to copy_to restore expire persist",
+    "$": "set setrange setbit incrby incrbyfloat append pfadd",
+    "l": "lpush rpush lpop rpop linsert lset lrem ltrim sortstore",
     "s": "sadd srem spop sinterstore sunionstore sdiffstore",
     "h": "hset hincrby hincrbyfloat hdel hexpire hexpired hpersist",
     "z": (
-        "zadd zincr zrem zrembyscore zrembyrank zdiffstore zinterstore zunionstore"
-        " zrangestore geosearchstore georadiusstore"
+        "zadd zincr zrem zremrangebyscore zremrangebyrank zremrangebylex zpopmin zpopmax"
+        " zdiffstore zinterstore zunionstore zrangestore geosearchstore georadiusstore"
     ),
     "t": (
         "xadd xtrim xdel xsetid xgroup-create xgroup-createconsumer xgroup-delconsumer"

@@ -470,3 +470,13 @@ def test_main_leaves_no_loop_behind(cli):
     assert cli("ping")[0] == 0
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("arguments, port", [(["--listen-port", "99999"], None), ([], "tcp")])
+def test_serve_names_a_port_that_is_none(cli, monkeypatch, arguments, port):
+    if port is not None:
+        monkeypatch.setenv("PORT", port)
+    status, _, err = cli("serve", *arguments)
+    assert status == 2
+    assert "--listen-port" in err
+    assert (port or arguments[1]) in err

@@ -89,10 +89,12 @@ def serve(arguments: list[str]) -> int:
     )
     parser.add_argument("--listen", default=os.environ.get("LISTEN", "127.0.0.1"), metavar="HOST")
     parser.add_argument(
-        "--listen-port", type=int, default=int(os.environ.get("PORT", "8080")), metavar="PORT"
+        "--listen-port", type=int, default=os.environ.get("PORT", "8080"), metavar="PORT"
     )
     parser.add_argument("--interval", type=float, default=15.0, help="seconds between two looks")
     options = parser.parse_args(arguments)
+    if not 0 <= options.listen_port <= 65535:
+        parser.error(f"--listen-port={options.listen_port}: give a number from 0 to 65535")
     if not options.interval > 0:
         parser.error("--interval has to be above 0")
     logging.basicConfig(

@@ -37,6 +37,30 @@ def test_the_letters_events_need():
         flags.needed(["expires"])
 
 
+@pytest.mark.parametrize(
+    ("event", "commands"),
+    [
+        ("setbit", ["SETBIT k 7 1"]),
+        ("pfadd", ["PFADD k a"]),
+        ("sortstore", ["RPUSH l 2 1", "SORT l STORE k"]),
+        ("zremrangebyscore", ["ZADD k 1 a", "ZREMRANGEBYSCORE k 1 1"]),
+        ("zremrangebyrank", ["ZADD k 1 a", "ZREMRANGEBYRANK k 0 0"]),
+        ("zremrangebylex", ["ZADD k 0 a", "ZREMRANGEBYLEX k - +"]),
+        ("zpopmin", ["ZADD k 1 a", "ZPOPMIN k"]),
+        ("zpopmax", ["ZADD k 1 a", "ZPOPMAX k"]),
+    ],
+)
+async def test_the_server_sends_the_event_for_its_letter(any_client, admin, event, commands):
+    admin.config_set("notify-keyspace-events", "")
+    heard = asyncio.Event()
+    events = KeyspaceEvents(any_client)
+    events.on(event, lambda _: heard.set(), match="k")
+    async with events:
+        for command in commands:
+            admin.execute_command(*command.split())
+        await asyncio.wait_for(heard.wait(), 5)
+
+
 async def test_enabling_keeps_the_flags_of_others(any_client, admin):
     admin.config_set("notify-keyspace-events", "Kl")
     events = KeyspaceEvents(any_client)
