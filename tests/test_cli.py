@@ -480,3 +480,12 @@ def test_serve_names_a_port_that_is_none(cli, monkeypatch, arguments, port):
     assert status == 2
     assert "--listen-port" in err
     assert (port or arguments[1]) in err
+
+
+def test_slowlog_that_is_switched_off(cli, start_server):
+    server = start_server(config={"slowlog-log-slower-than": -1})
+    status, out, _ = cli("slowlog", "--port", server.port)
+    assert (status, out.strip()) == (
+        0,
+        "The server notes none: slowlog-log-slower-than is negative.",
+    )

@@ -193,7 +193,7 @@ def prefixes(
     columns = ("prefix", "keys>", "memory>", "each>", "no expiry>", "")
     console().print(table(columns, rows))
     if every > 1:
-        print(f"\nEstimated from every {every}th key.")
+        print(f"\nEstimated from one key in {every}.")
 
 
 # ----------------------------------------------------------------- usage, purge

@@ -41,6 +41,9 @@ def slowlog(
     if machine():
         emit({"slower_than_microseconds": int(threshold), "entries": found})
         return
+    if not found and int(threshold) < 0:
+        console().print("The server notes none: slowlog-log-slower-than is negative.")
+        return
     if not found:
         console().print(f"No command took longer than {human_seconds(int(threshold) / 1e6)}.")
         return
