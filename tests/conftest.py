@@ -195,6 +195,13 @@ def ask(cli):
     return call
 
 
+@pytest.fixture(scope="session")
+def needs_server():
+    """For tests that start servers of their own: skipped where none is installed."""
+    if find_server() is None:
+        pytest.skip("needs redis-server to start servers of its own")
+
+
 @pytest.fixture
 def start_server():
     """`start_server(requirepass="x")`: a RedisServer with options of its own, for one test."""

@@ -10,7 +10,7 @@ from aiecs_redis.testing import RedisServer
 
 
 @pytest.fixture
-def server():
+def server(needs_server):
     with RedisServer() as server:
         yield server
 

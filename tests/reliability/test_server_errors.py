@@ -384,6 +384,7 @@ def test_max_clients(start_server, both_say):
         client.close()
 
 
+@pytest.mark.since("7.0", "loading-process-events-interval-bytes")
 def test_loading_server_is_waited_for(start_server, figure):
     """A restart with a data set that takes its time: nobody notices, nothing is counted twice."""
     config = {"key-load-delay": 500, "loading-process-events-interval-bytes": 1024}

@@ -93,6 +93,7 @@ def no_retry():
     return redis.asyncio.retry.Retry(NoBackoff(), 0)
 
 
+@pytest.mark.since("7.0", "CONFIG SET of a certificate and its key at once")
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(impl, is_native, server, shows, case, version):
