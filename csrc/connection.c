@@ -6,8 +6,9 @@
 #include <string.h>
 
 /* Commands after which a drain writes before its end, so that the server works while we go on; then
- * after twice as many, and so on, so that a long drain makes few writes. */
-#define FLUSH_AT 24
+ * after twice as many, and so on, so that a long drain makes few writes. A write wakes the server, which costs as much
+ * as some thirty commands: with 24 here, 50 tasks were a quarter slower. */
+#define FLUSH_AT 64
 /* Bytes written at once, if there are as many; what is left goes when libev says so. */
 #define WRITE_MAX (1024 * 1024)
 #define WRITE_MIN (128 * 1024)

@@ -22,11 +22,13 @@ coroutine_advance(ArCommand *self, PyObject **yielded_or_value)
     if (inner == NULL) {
         return -1;
     }
+    Py_INCREF(inner); /* an argument's __repr__ may close us meanwhile */
     int verdict = ar_awaitable_advance(inner, yielded_or_value);
     if (verdict == 0) {
-        *yielded_or_value = Py_NewRef((PyObject *)inner);
+        *yielded_or_value = (PyObject *)inner;
         return 0;
     }
+    Py_DECREF(inner);
     self->status = AR_CLOSED;
     Py_CLEAR(self->inner);
     return verdict;

@@ -70,7 +70,7 @@ view_text(PyObject *text, const ar_text_codec *codec, argument_view *view)
             return 0;
         }
         if (codec->errors == NULL) {
-            Py_ssize_t length;
+            Py_ssize_t length = 0;
             view->data = PyUnicode_AsUTF8AndSize(text, &length);
             view->length = (size_t)length;
             return view->data == NULL ? -1 : 0;

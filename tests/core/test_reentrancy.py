@@ -306,3 +306,16 @@ async def test_an_observer_whose_end_takes_observing_away(made):
     client._native_observe(True, Last(), Last(), 0.0)
     client._native_observe(True, lambda raw: None, lambda raw: None, 1.0)
     assert await client.ping()
+
+
+async def test_an_argument_that_closes_its_command_while_that_is_started(made):
+    class Closing(float):
+        def __repr__(self):
+            command.close()
+            raise ValueError("no text")
+
+    client = made()
+    command = client.execute_command("SET", "key", Closing(1))
+    with pytest.raises(ValueError, match="no text"):
+        command.send(None)
+    assert await client.ping()
