@@ -82,7 +82,7 @@ async def test_argument(name, case):
 
 
 @pytest.fixture(scope="module")
-def plain(needs_server):
+def plain():
     """Without TLS; with a user, a unix socket, and DEBUG."""
     with RedisServer(
         unix_socket=True,
@@ -93,7 +93,7 @@ def plain(needs_server):
 
 
 @pytest.fixture(scope="module")
-def secure(needs_server):
+def secure():
     """TLS 1.2 with one cipher; asks for a client certificate."""
     config = {"tls-protocols": "TLSv1.2", "tls-ciphers": CIPHER}
     with RedisServer(tls=True, tls_auth_clients=True, config=config) as server:
@@ -101,7 +101,7 @@ def secure(needs_server):
 
 
 @pytest.fixture(scope="module")
-def impostor(needs_server):
+def impostor():
     """Shows a certificate for another host; TLS 1.3."""
     with RedisServer(tls=True, certificate="wrong-host") as server:
         yield server

@@ -85,7 +85,7 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def redis_here(needs_server):
+def redis_here():
     with RedisServer(requirepass="s3cret") as server:
         yield server
 

@@ -16,7 +16,7 @@ FIRST, SECOND = ("ann", "first"), ("bob", "second")
 
 
 @pytest.fixture(scope="module")
-def guarded(needs_server):
+def guarded():
     users = {name: f"on >{password} ~* &* +@all" for name, password in (FIRST, SECOND)}
     with RedisServer(users=users) as server:
         yield server

@@ -48,7 +48,13 @@ def _candidates(minor: str) -> Iterator[str]:
         yield on_path
     for variable, usual, pattern in FOLDERS:
         home = Path(os.environ.get(variable) or Path.home() / usual)
-        yield from map(str, sorted(home.glob(pattern.format(minor=minor)), reverse=True))
+        here = home.glob(pattern.format(minor=minor))
+        yield from map(str, sorted(here, key=_by_numbers, reverse=True))
+
+
+def _by_numbers(path: Path) -> list[int]:
+    """3.9.18 comes behind 3.9.9."""
+    return [int(number) for number in re.findall(r"\d+", str(path))]
 
 
 def environment(python: str, folder: Path) -> str:

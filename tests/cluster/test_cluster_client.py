@@ -1,7 +1,6 @@
 """RedisCluster on real clusters: routing, redirections, parts, pipelines, transactions."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import sys
@@ -13,7 +12,7 @@ import redis.asyncio
 import redis.exceptions as errors
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
 
-from aiecs_redis import CommandTimeoutError, OutcomeUnknownError, RedisCluster, _native
+from aiecs_redis import OutcomeUnknownError, RedisCluster, _native
 
 KEYS = [f"key:{number}" for number in range(60)]
 
@@ -267,9 +266,7 @@ async def test_a_slot_that_never_settles_fails_with_the_servers_word(cluster):
         with cluster.move(slot, other_master(cluster, "{way}1")) as move:
             move.move_keys(1)
             with pytest.raises(errors.TryAgainError):
-                for _ in range(10):
-                    with contextlib.suppress(CommandTimeoutError):  # while it was asked once more
-                        await client.mget("{way}1", "{way}2")
+                await client.mget("{way}1", "{way}2")
             move.move_keys()
         assert await client.mget("{way}1", "{way}2") == [b"1", b"2"]
 

@@ -140,7 +140,7 @@ async def test_an_explicit_retry_does_not_wait_for_an_open_circuit(proxy):
         assert time.monotonic() - started < 10
 
 
-async def test_a_refused_password_is_no_outage(needs_server):
+async def test_a_refused_password_is_no_outage():
     with RedisServer(users={"default": "on >right ~* &* +@all"}) as server:
         options = {**server.kwargs, "username": "default", "password": "wrong"}
         breaker = CircuitBreaker(failures=1)

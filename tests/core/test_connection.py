@@ -36,7 +36,7 @@ def has_ipv6():
 
 
 @pytest.fixture(scope="module")
-def guarded(needs_server):
+def guarded():
     """A server with passwords, users and a unix socket, that also listens on ::1."""
     config = {"bind": "127.0.0.1 ::1"} if has_ipv6() else {}
     users = {"ann": "on >ann-secret ~* &* +@all", "poor": "on >poor-secret ~allowed:* +get +hello"}

@@ -149,7 +149,7 @@ async def test_a_wait_with_a_timeout_of_its_own_is_called_off_as_well(client, ad
     assert client._native_transport.stats()["connects"] <= 5  # and not one for each of them
 
 
-async def test_without_the_right_to_unblock_the_connection_is_closed(needs_server):
+async def test_without_the_right_to_unblock_the_connection_is_closed():
     users = {"ann": "on >secret ~* &* +@all -client +client|id"}  # Redis 6.2: no -client|unblock
     with RedisServer(users=users) as server:
         with redis.Redis(port=server.port, decode_responses=True) as admin:

@@ -10,7 +10,7 @@ from aiecs_redis.testing import RedisServer
 
 
 @pytest.fixture
-def server(needs_server):
+def server():
     with RedisServer() as server:
         yield server
 

@@ -14,7 +14,7 @@ from aiecs_redis.testing import RedisServer
 
 
 @pytest.fixture(scope="module", params=["tcp", "tls", "unix"])
-def server(needs_server, request):
+def server(request):
     options = {"tcp": {}, "tls": {"tls": True}, "unix": {"unix_socket": True}}[request.param]
     with RedisServer(requirepass="secret", **options) as server:
         yield server

@@ -246,7 +246,7 @@ async def test_closing_the_client_ends_the_wait_of_a_subscriber(port, protocol, 
         await asyncio.sleep(0.001)
 
 
-async def test_a_peer_that_is_gone_without_a_word_is_found_out(needs_server, protocol):
+async def test_a_peer_that_is_gone_without_a_word_is_found_out(protocol):
     gaps = []
     with RedisServer() as server:
         async with aiecs_redis.Redis(

@@ -17,7 +17,7 @@ from aiecs_redis.testing import RedisServer
 
 
 @pytest.fixture(scope="module")
-def tls_server(needs_server):
+def tls_server():
     """Asks for no client certificate."""
     with RedisServer(tls=True) as server:
         yield server
@@ -217,7 +217,7 @@ def test_minimum_version(attempt, tls_server):
         assert attempt(tls_server, **options) == b"secretly"
 
 
-def test_minimum_version_the_server_does_not_have(needs_server, attempt):
+def test_minimum_version_the_server_does_not_have(attempt):
     with RedisServer(tls=True, config={"tls-protocols": "TLSv1.2"}) as server:
         assert attempt(server, **authority(server)) == b"secretly"
         with pytest.raises(ConnectionError):

@@ -277,7 +277,8 @@ def test_password_refused_is_not_tried_again_and_again():
     """redis-py's default policy hammers the server with a wrong password; the core does not."""
     (_, theirs), (result, ours) = observed("introduction", "WRONGPASS", 3)
     assert result is redis.exceptions.AuthenticationError
-    assert (ours, theirs) == (1, 1 if ONCE else 4)
+    assert ours == 1
+    assert theirs in (1, 4)  # by its version
 
 
 # --- real servers ---

@@ -58,7 +58,8 @@ def run(coroutine, quiet=False):
                 task.cancel()
                 # Up to Python 3.9 gather() makes tasks of commands, and what they set off may exit.
                 with contextlib.suppress(asyncio.CancelledError, SystemExit):
-                    loop.run_until_complete(task)
+                    if not task.done():  # one that has exited does not stop the loop again
+                        loop.run_until_complete(task)
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(OUTSIDE)
         loop.close()
