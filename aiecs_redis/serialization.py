@@ -39,6 +39,7 @@ __all__ = ["JSON", "Codec", "SerializationError", "Values"]
 _MAGIC = 0xC1
 _FORMATS = {"json": b"j", "msgpack": b"m", "pickle": b"p"}
 _COMPRESSIONS = {"none": b"-", "zlib": b"z", "zstd": b"s"}
+_LEVELS = {"zlib": range(0, 10), "zstd": range(1, 23)}
 _MAC = hashlib.sha256().digest_size
 
 
@@ -155,7 +156,9 @@ def _zstd_decompress(data: bytes, limit: int) -> bytes:
     size = zstandard.frame_content_size(data)
     if size > limit:
         raise ValueError(f"more than max_bytes={limit} when decompressed")
-    plain: bytes = zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
+    plain: bytes = zstandard.ZstdDecompressor().decompress(
+        data, max_output_size=limit, allow_extra_data=False
+    )
     return plain
 
 
@@ -182,7 +185,7 @@ class Codec:
         compression: "none", "zlib", or "zstd" (extra `zstd`).
         compress_above: values of more bytes than this are compressed, if that makes them
             smaller.
-        level: of the compression; None for its default.
+        level: of the compression, 0 to 9 (zlib) or 1 to 22 (zstd); None for its default.
         signing_key: for pickle, needed: a secret of 16 bytes or more (HMAC-SHA-256), or a list
             of them, the first of which signs while all are accepted, to exchange keys. Whoever
             knows it and may write to Redis can run code in this process. The signature holds
@@ -196,7 +199,8 @@ class Codec:
     program wrote is read as float.
 
     Raises:
-        ValueError: an unknown format or compression, or pickle without a proper key.
+        ValueError: an unknown format or compression, a level it does not have, or pickle
+            without a proper key.
         ImportError: an extra is missing; the text names it.
     """
 
@@ -214,6 +218,10 @@ class Codec:
             raise ValueError(f"format={format!r}: give one of {', '.join(_FORMATS)}")
         if compression not in _COMPRESSIONS:
             raise ValueError(f"compression={compression!r}: give one of {', '.join(_COMPRESSIONS)}")
+        levels = _LEVELS.get(compression)
+        if level is not None and (levels is None or level not in levels):
+            usable = f"{levels[0]} to {levels[-1]}, or None" if levels else "none without compression"
+            raise ValueError(f"level={level!r} with compression={compression!r}: give {usable}")
         if max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes!r}: give 1 or more")
         if format == "msgpack":

@@ -157,6 +157,22 @@ def test_damage_names_the_key(data, said):
     assert caught.value.key == "user:1"
 
 
+def test_what_follows_a_zstd_frame_is_damage():
+    codec = Codec(compression="zstd", compress_above=1)
+    data = codec.encode("x" * 1000, "user:1")
+    with pytest.raises(SerializationError, match="key 'user:1'.*1 bytes of unused data"):
+        codec.decode(data + b"x", "user:1")
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "usable"),
+    [("zlib", 10, "0 to 9"), ("zstd", 23, "1 to 22"), ("zstd", "3", "1 to 22"), ("none", 1, "none")],
+)
+def test_a_level_that_the_compression_does_not_have(compression, level, usable):
+    with pytest.raises(ValueError, match=f"level={level!r} .*give {usable}"):
+        Codec(compression=compression, level=level)
+
+
 def test_damage_of_any_byte_is_an_error_or_a_value_never_something_else():
     for codec in CODECS.values():
         data = codec.encode(DOCUMENT, "key")
