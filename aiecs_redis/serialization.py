@@ -39,7 +39,7 @@ __all__ = ["JSON", "Codec", "SerializationError", "Values"]
 _MAGIC = 0xC1
 _FORMATS = {"json": b"j", "msgpack": b"m", "pickle": b"p"}
 _COMPRESSIONS = {"none": b"-", "zlib": b"z", "zstd": b"s"}
-_LEVELS = {"zlib": range(0, 10), "zstd": range(1, 23)}
+_LEVELS = {"zlib": range(10), "zstd": range(1, 23)}
 _MAC = hashlib.sha256().digest_size
 
 
@@ -220,7 +220,7 @@ class Codec:
             raise ValueError(f"compression={compression!r}: give one of {', '.join(_COMPRESSIONS)}")
         levels = _LEVELS.get(compression)
         if level is not None and (levels is None or level not in levels):
-            usable = f"{levels[0]} to {levels[-1]}, or None" if levels else "none without compression"
+            usable = f"{levels[0]} to {levels[-1]}, or None" if levels else "none"
             raise ValueError(f"level={level!r} with compression={compression!r}: give {usable}")
         if max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes!r}: give 1 or more")

@@ -59,17 +59,6 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.xdist_group(together))
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(call):
-    """Beside somebody else's server there need not be a program to start further ones with."""
-    if call.excinfo and call.excinfo.errisinstance(ServerError) and os.environ.get("REDIS_HOST"):
-        if find_server() is None and "is not installed" in str(call.excinfo.value):
-            skipped = pytest.skip.Exception("needs redis-server to start servers of its own")
-            found = (type(skipped), skipped, call.excinfo.tb)
-            call.excinfo = pytest.ExceptionInfo.from_exc_info(found)
-    yield
-
-
 @functools.cache
 def version_of_server(of_session):
     """The server's name and version, and the Redis that it is or stands in for: (7, 2, 4).
@@ -96,9 +85,23 @@ def pytest_runtest_setup(item):
             pytest.skip(f"{name} has no {what}: that came with Redis {needed}")
 
 
+def _without_a_program(error):
+    """Beside somebody else's server there need not be a program to start further ones with."""
+    return (
+        os.environ.get("REDIS_HOST")
+        and find_server() is None
+        and isinstance(error, ServerError)
+        and "is not installed" in str(error)
+    )
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item):
-    """Show the logs of the cluster or the Sentinels under a test that failed on them."""
+def pytest_runtest_makereport(item, call):
+    """Skip what a program is missing for; show the logs of servers under a test that failed on them."""
+    if call.excinfo and _without_a_program(call.excinfo.value):
+        skipped = pytest.skip.Exception("needs redis-server to start servers of its own")
+        reason = (type(skipped), skipped, call.excinfo.tb)
+        call.excinfo = pytest.ExceptionInfo.from_exc_info(reason)
     outcome = yield
     report = outcome.get_result()
     if report.failed:

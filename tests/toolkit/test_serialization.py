@@ -166,7 +166,12 @@ def test_what_follows_a_zstd_frame_is_damage():
 
 @pytest.mark.parametrize(
     ("compression", "level", "usable"),
-    [("zlib", 10, "0 to 9"), ("zstd", 23, "1 to 22"), ("zstd", "3", "1 to 22"), ("none", 1, "none")],
+    [
+        ("zlib", 10, "0 to 9"),
+        ("zstd", 23, "1 to 22"),
+        ("zstd", "3", "1 to 22"),
+        ("none", 1, "none"),
+    ],
 )
 def test_a_level_that_the_compression_does_not_have(compression, level, usable):
     with pytest.raises(ValueError, match=f"level={level!r} .*give {usable}"):
