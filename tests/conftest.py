@@ -97,7 +97,7 @@ def _without_a_program(error):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Skip what a program is missing for; show the logs of servers under a test that failed on them."""
+    """A test without its program is skipped; one that failed shows the logs of its servers."""
     if call.excinfo and _without_a_program(call.excinfo.value):
         skipped = pytest.skip.Exception("needs redis-server to start servers of its own")
         reason = (type(skipped), skipped, call.excinfo.tb)
