@@ -108,7 +108,7 @@ canonical_name(PyObject *name)
     }
     for (Py_ssize_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)source[i];
-        if (!Py_ISALNUM(c) && strchr(" ._-|", c) == NULL) {
+        if (!Py_ISALNUM(c) && (c == '\0' || strchr(" ._-|", c) == NULL)) {
             return PyUnicode_FromString("OTHER");
         }
         text[i] = (char)Py_TOUPPER(c);

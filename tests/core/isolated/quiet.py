@@ -12,6 +12,7 @@ port = int(sys.argv[1])
 
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # -X dev would tell of a slow machine
     async with aiecs_redis.Redis(port=port, decode_responses=True) as client:
         await client.set("quiet", "value", ex=10)
         assert await client.get("quiet") == "value"
