@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from aiecs_redis import RedisCluster
+from aiecs_redis.testing import ClusterServers
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
@@ -25,15 +28,22 @@ def test_every_command_is_in_the_page():
         assert any(f'"{option}"' in source for source in sources), option
 
 
-async def test_every_metric_of_the_page_is_exported(client):
-    pytest.importorskip("prometheus_client")
+async def exported_by(client):
     from aiecs_redis.prometheus import PrometheusExporter
 
-    text = (DOCS / "monitoring.md").read_text()
-    named = set(re.findall(r"`((?:aiecs_)?redis_[a-z_]+)`", text)) - {"aiecs_redis", "redis_"}
     async with PrometheusExporter(client) as exporter:
         await client.set("a", 1)
         await exporter.refresh()
-        exported = exporter.render()[0].decode()
+        return exporter.render()[0].decode()
+
+
+async def test_every_metric_of_the_page_is_exported(client):
+    pytest.importorskip("prometheus_client")
+    text = (DOCS / "monitoring.md").read_text()
+    named = set(re.findall(r"`((?:aiecs_)?redis_[a-z_]+)`", text)) - {"aiecs_redis", "redis_"}
+    exported = await exported_by(client)
+    with ClusterServers(masters=1) as cluster:
+        async with RedisCluster(**cluster.kwargs) as clustered:
+            exported += await exported_by(clustered)
     for name in named:
         assert re.search(rf"^{name}", exported, re.M), name
