@@ -74,7 +74,9 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         return (TransactionStrategy if self._transaction else PipelineStrategy)(self)
 
     @_execution_strategy.setter
-    def _execution_strategy(self, value: Any) -> None:
+    def _execution_strategy(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, value: Any
+    ) -> None:
         pass
 
     # ------------------------------------------------------------------ queueing

@@ -263,6 +263,7 @@ HOT_METHODS: tuple[str, ...]
 @final
 class Forward:
     def __new__(cls, function: Callable[..., Any], slot: Any, method: Any) -> Self: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
 
 READ_PRIMARY: int
 READ_ROUND_ROBIN: int
