@@ -190,7 +190,7 @@ async def test_observers_and_the_slow_log(native, caplog):
 
 
 async def test_connections_of_all_nodes(cluster):
-    native = RedisCluster(**cluster.kwargs)
+    native = RedisCluster(**cluster.kwargs, protocol=3)
     metrics = ClientMetrics.of(native)
     assert metrics.pool().connections == metrics.pool().nodes == 0
     waiting = asyncio.gather(*(native.set(key, "x") for key in KEYS))

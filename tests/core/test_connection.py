@@ -285,7 +285,7 @@ def test_every_connection_is_set_up(run_plain, connect_native, blocked, admin):
     ],
 )
 def test_keepalive_options_are_taken(opened, port, options):
-    assert opened(port=port, **options)["proto"] == 3
+    assert opened(port=port, protocol=3, **options)["proto"] == 3
 
 
 # --- failures ---

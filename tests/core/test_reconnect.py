@@ -76,7 +76,7 @@ def test_every_connection_is_made_anew(run_plain, connect_native, blocked, admin
 
 def test_state_is_restored(run_plain, connect_native, admin):
     async def main():
-        async with connect_native(db=3, client_name="phoenix") as client:
+        async with connect_native(db=3, client_name="phoenix", protocol=3) as client:
             before = await client.client_info()
             admin.client_kill_filter(_type="normal", skipme=True)
             after = await client.client_info()
