@@ -15,6 +15,7 @@ from typing import Any, Union
 import redis.exceptions
 
 from aiecs_redis import _cache_scripts as scripts
+from aiecs_redis._checks import milliseconds
 from aiecs_redis._nodes import hash_tag, is_cluster, of_each
 from aiecs_redis._underlying import text, underlying
 from aiecs_redis.retry import RetryPolicy
@@ -119,8 +120,8 @@ class RedisLevel:
         """
         cost = 0.0
         if data[:2] == _MAGIC and len(data) >= _ENVELOPE.size:
-            _, flags, milliseconds = _ENVELOPE.unpack_from(data)
-            cost, data = milliseconds / 1000, data[_ENVELOPE.size :]
+            _, flags, taken = _ENVELOPE.unpack_from(data)
+            cost, data = taken / 1000, data[_ENVELOPE.size :]
             if flags & _ABSENT:
                 return None, cost
         return job.codec.decode(data, self.name(job.key)), cost
@@ -131,11 +132,11 @@ class RedisLevel:
         Raises:
             SerializationError: the codec cannot write the value.
         """
-        milliseconds = min(int(cost * 1000), 0xFFFFFFFF)
+        taken = min(int(cost * 1000), 0xFFFFFFFF)
         if value is None:
-            return _ENVELOPE.pack(_MAGIC, _ABSENT, milliseconds)
+            return _ENVELOPE.pack(_MAGIC, _ABSENT, taken)
         data = job.codec.encode(value, self.name(job.key))
-        return _ENVELOPE.pack(_MAGIC, 0, milliseconds) + data if milliseconds else data
+        return _ENVELOPE.pack(_MAGIC, 0, taken) + data if taken else data
 
     async def read(self, key: str) -> tuple[bytes | None, float]:
         """The data of a key, and how many seconds it has left.
@@ -167,8 +168,8 @@ class RedisLevel:
                 keys,
                 [
                     job.who,
-                    _milliseconds(self._lease),
-                    _milliseconds(job.ttl),
+                    milliseconds(self._lease),
+                    milliseconds(job.ttl),
                     int(early or job.damaged),
                 ],
                 raw=True,
@@ -180,7 +181,7 @@ class RedisLevel:
     async def _tag(self, redis_: Any, job: Job, seconds: float) -> None:
         name = self.name(job.key)
         for tag in self._tag_names(job):
-            await _IDEMPOTENT.call(scripts.TAG, redis_, [tag], [name, _milliseconds(seconds)])
+            await _IDEMPOTENT.call(scripts.TAG, redis_, [tag], [name, milliseconds(seconds)])
 
     async def renew_lease(self, job: Job) -> None:
         """Keep the lease until cancelled."""
@@ -189,7 +190,7 @@ class RedisLevel:
             await asyncio.sleep(self._lease / 3)
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
                 await scripts.RENEW_LEASE(
-                    await underlying(self._client), [lease], [job.who, _milliseconds(self._lease)]
+                    await underlying(self._client), [lease], [job.who, milliseconds(self._lease)]
                 )
 
     async def release_lease(self, job: Job) -> None:
@@ -217,7 +218,7 @@ class RedisLevel:
                 scripts.STORE,
                 redis_,
                 keys,
-                [job.who if leased else "", data, _milliseconds(seconds)],
+                [job.who if leased else "", data, milliseconds(seconds)],
             )
             if stored and apart:  # the tag may have been invalidated meanwhile
                 await self._tag(redis_, job, seconds)
@@ -278,10 +279,6 @@ def _lease(name: str) -> str:
     return _LEASES + (name if hash_tag(name) is not None else f"{{{name}}}")
 
 
-def _left(milliseconds: int) -> float:
+def _left(answer: int) -> float:
     """Seconds left out of the answer to PTTL; a key without an end has all the time."""
-    return math.inf if milliseconds == -1 else max(milliseconds, 0) / 1000
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
+    return math.inf if answer == -1 else max(answer, 0) / 1000

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import string
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aiecs_redis._checks import function as check_function
 
 if TYPE_CHECKING:
     from aiecs_redis.cache import CacheManager
@@ -43,11 +46,27 @@ class Cached(Generic[T]):
         self._key = key
         self._tags = tags
         self._codec = codec
+        check_function("what cached() decorates", function)
         self._signature = inspect.signature(function)
+        for template in [*([key] if isinstance(key, str) else []), *tags]:
+            self._check(template)
         # The same key is asked for again and again, and binding arguments takes microseconds.
         remember = functools.lru_cache(_REMEMBERED, typed=True)
         self._remembered = remember(self._name) if key is None or isinstance(key, str) else key
         functools.update_wrapper(self, function, updated=())
+
+    def _check(self, template: str) -> None:
+        """Refuse a template that names what the function does not have."""
+        known = self._signature.parameters
+        for _, field, _, _ in string.Formatter().parse(template):
+            if field is None:
+                continue
+            argument = field.partition(".")[0].partition("[")[0]
+            if argument not in known:
+                raise ValueError(
+                    f"the template {template!r} names {argument!r}, which is no argument of"
+                    f" {self._function!r}: {', '.join(known) or 'it has none'}"
+                )
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
@@ -81,7 +100,11 @@ class Cached(Generic[T]):
         return result
 
     def key(self, *args: Any, **kwargs: Any) -> str:
-        """The cache's key for these arguments."""
+        """The cache's key for these arguments, without its prefix.
+
+        Raises:
+            TypeError: they are not the function's, or no key can be made of one of them.
+        """
         return self._name_of((*self._instance, *args), kwargs)
 
     def _name_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -98,6 +121,7 @@ class Cached(Generic[T]):
 
         Raises:
             redis.exceptions.RedisError: as `CacheManager.delete`.
+            TypeError: as `key()`.
         """
         await self._cache.delete(self.key(*args, **kwargs))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis.exceptions
 
+from aiecs_redis._checks import filled, function, milliseconds, seconds
 from aiecs_redis._nodes import is_cluster
 from aiecs_redis._records import Fields
 from aiecs_redis._underlying import Lua, check_client, text, underlying
@@ -18,7 +19,7 @@ from aiecs_redis.retry import RetryPolicy
 if TYPE_CHECKING:
     from aiecs_redis.events import KeyEvent, KeyspaceEvents
 
-__all__ = ["HashStore", "forward_expired", "milliseconds", "scan"]
+__all__ = ["HashStore", "forward_expired", "key_of", "scan"]
 
 R = TypeVar("R")
 
@@ -51,19 +52,16 @@ class HashStore(Generic[R]):
     def __init__(
         self, client: Any, prefix: str, ttl: float, record: type[R], identity: str
     ) -> None:
-        if not ttl > 0:
-            raise ValueError(f"ttl={ttl!r}: give seconds above 0")
-        if not prefix:
-            raise ValueError("prefix is empty: give the keys a common beginning")
+        filled("prefix", prefix)
+        seconds("ttl", ttl)
         self._client = check_client(client)
         self._fields = Fields(record, identity)
+        self._identity = identity
         self.prefix = prefix
         self.ttl = ttl
 
     def _key(self, identity: str) -> str:
-        if not identity:
-            raise ValueError("the id is empty")
-        return self.prefix + identity
+        return key_of(self.prefix, self._identity, identity)
 
     async def _write(self, identity: str, values: Mapping[str, Any]) -> R:
         key = self._key(identity)
@@ -114,7 +112,15 @@ class HashStore(Generic[R]):
         return self._fields.read(identity, found, key) if found else None
 
     async def delete(self, *ids: str) -> int:
-        """Delete records; return how many there were."""
+        """Delete records; return how many there were.
+
+        Args:
+            *ids: theirs.
+
+        Raises:
+            TypeError: an id that is no str.
+            ValueError: an empty id.
+        """
         if not ids:
             return 0
         return int(await (await underlying(self._client)).delete(*map(self._key, ids)))
@@ -152,14 +158,30 @@ class HashStore(Generic[R]):
 
         Returns:
             A function that takes the handler away again.
+
+        Raises:
+            TypeError: the handler is no function.
+            RuntimeError: `events` runs already, and does not hear of the ends of keys.
         """
         return forward_expired(events, self.prefix, handler)
+
+
+def key_of(prefix: str, name: str, identity: str) -> str:
+    """The key of a record.
+
+    Raises:
+        TypeError: the id is no str.
+        ValueError: it is empty.
+    """
+    filled(name, identity)
+    return prefix + identity
 
 
 def forward_expired(
     events: KeyspaceEvents, prefix: str, handler: Callable[[str], Any]
 ) -> Callable[[], None]:
     """Hand the ends of keys with a prefix to a handler, without the prefix."""
+    function("handler", handler)
 
     async def expired(event: KeyEvent) -> None:
         result = handler(event.key[len(prefix) :])
@@ -195,8 +217,3 @@ async def scan(redis_: Any, prefix: str, kind: str) -> AsyncIterator[list[Any]]:
             yield fresh
         if int(cursor) == 0:
             return
-
-
-def milliseconds(seconds: float) -> int:
-    """Seconds as Redis' commands with P take them; at least one."""
-    return max(1, round(seconds * 1000))

@@ -15,6 +15,7 @@ from typing import Any
 import redis.exceptions
 
 from aiecs_redis import _lock_scripts as scripts
+from aiecs_redis._checks import milliseconds
 from aiecs_redis._lock_waiting import TROUBLE, Attempt, Waiting
 from aiecs_redis._tasks import happens, supervised
 from aiecs_redis._underlying import text
@@ -101,7 +102,7 @@ class FairWaiters(Waiting):
             try:
                 async with places.asking:
                     head, left = await scripts.KEEP_PLACES(
-                        self._redis, keys, [round(PLACE * 1000), *places.turns]
+                        self._redis, keys, [milliseconds(PLACE), *places.turns]
                     )
                 if head is not None and text(head) in places.turns:
                     places.turns[text(head)].set()

@@ -194,7 +194,7 @@ def packed(commands: Sequence[Sequence[Any]]) -> tuple[list[Any], list[Any]]:
     keys: list[Any] = []
     args: list[Any] = []
     for command in commands:
-        if isinstance(command, (str, bytes)) or len(command) < 2:
+        if not isinstance(command, (tuple, list)) or len(command) < 2:
             raise ValueError(
                 f"{command!r}: give each command as a tuple of its name, its key and its"
                 " arguments, as in ('SET', 'stock:7', 3)"

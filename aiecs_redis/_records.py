@@ -50,12 +50,19 @@ class Fields(Generic[R]):
         self._types = {
             name: _without_none(hints[name]) for name in named if name not in (identity, self._rest)
         }
+        missing = dataclasses.MISSING
+        self._needed = {
+            name
+            for name in self._types
+            if named[name].default is missing and named[name].default_factory is missing
+        }
 
     def write(self, values: Mapping[str, Any], key: str) -> tuple[dict[str, str], list[str]]:
         """Hash fields to set, and hash fields to delete (those that are None).
 
         Raises:
-            TypeError: a value beyond the dataclass' fields that is no str, int or float.
+            TypeError: a value beyond the dataclass' fields that is no str, int or float, or one
+                that its field could not be read from again.
             SerializationError: a value has no form in JSON.
         """
         wanted: dict[str, str] = {}
@@ -64,16 +71,29 @@ class Fields(Generic[R]):
             if name == self._identity:
                 raise TypeError(f"{name!r} names the key and cannot be changed")
             if name == self._rest:
+                if not isinstance(value, Mapping):
+                    raise TypeError(f"{name}={value!r}: give a dict")
                 wanted.update((n, _scalar(n, v)) for n, v in value.items())
             elif name not in self._types:
                 if self._rest is None:
                     raise TypeError(f"{self._record.__name__} has no field {name!r}")
                 wanted[name] = _scalar(name, value)
             elif value is None:
+                if name in self._needed:
+                    raise TypeError(f"{name}=None: {self._record.__name__} needs this field")
                 gone.append(name)
             else:
-                wanted[name] = _written(value, self._types[name], key)
+                wanted[name] = self._readable(name, value, key)
         return wanted, gone
+
+    def _readable(self, name: str, value: Any, key: str) -> str:
+        kind = self._types[name]
+        plain = _written(value, kind, key)
+        try:
+            _read(plain, kind, key)
+        except (ValueError, KeyError):
+            raise TypeError(f"{name}={value!r} is no {_name(kind)}") from None
+        return plain
 
     def read(self, identity: str, found: Mapping[Any, Any], key: str) -> R:
         """The record out of the fields of a hash.

@@ -79,11 +79,6 @@ class Subscriber:
         self._redis: Any = None  # what the subscription is with, and publishes to itself through
         self._repeated = False  # the PubSub has subscribed anew, and said so
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is subscribed."""
-        return not self._wanted
-
     async def subscribe(self, name: str, handler: Handler, *, pattern: bool = False) -> None:
         """Call `handler(channel, data)` for every message; returns when the server confirmed.
 

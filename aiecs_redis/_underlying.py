@@ -21,15 +21,16 @@ def check_client(client: Any) -> Any:
     """Return the client; TypeError if it is none.
 
     Raises:
-        TypeError: neither `get_client()` nor `execute_command()` is there, or it is a
-            synchronous client.
+        TypeError: neither `get_client()` nor `execute_command()` is there, or it is a class or
+            a synchronous client.
     """
     if isinstance(client, (redis.Redis, redis.RedisCluster)):
         raise TypeError(
             "this is redis-py's synchronous client: give a RedisClient, or a Redis or"
             " RedisCluster of aiecs_redis or redis.asyncio"
         )
-    if not (hasattr(client, "get_client") or hasattr(client, "execute_command")):
+    usable = hasattr(client, "get_client") or hasattr(client, "execute_command")
+    if not usable or isinstance(client, type):
         raise TypeError(
             f"{client!r} is no Redis client: give a RedisClient, or a Redis or RedisCluster of"
             " aiecs_redis or redis.asyncio"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Optional
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._server_info import ServerInfo
 
 __all__ = [
@@ -39,6 +40,8 @@ class Sample:
     error: str = ""
 
 
+_LARGEST = 1e300  # no limit of anything, and finite
+
 Measure = Callable[[Optional[Sample], Sample], Optional[float]]
 
 
@@ -46,12 +49,14 @@ Measure = Callable[[Optional[Sample], Sample], Optional[float]]
 class Rule:
     """One figure and its limits.
 
-    Attributes:
-        name: unique, for machines.
-        measure: figure from the sample before (None at first) and this one; None: not known.
-        limit: the rule fires beyond it.
-        clear: it is over once the figure is back behind this.
-        text: a sentence, `{value}` being the figure.
+    Args:
+        name: a str, unique among the rules of an `Alerts`; for machines.
+        measure: called with the `Sample` before (None at first) and this one; returns the
+            figure as a float, or None when it is not known. What it raises is logged, and
+            counts as not known.
+        limit: the rule fires beyond it; in the figure's own unit.
+        clear: it is over once the figure is back behind this; the same unit.
+        text: a sentence, `{value}` being the figure times `scale`.
         below: it fires below the limit instead of above.
         hold: seconds the figure must stay beyond the limit, or behind `clear`.
         severity: "warning" or "critical".
@@ -59,7 +64,9 @@ class Rule:
         promql: the figure as an expression of Prometheus; "" for none.
 
     Raises:
-        ValueError: `clear` lies on the wrong side of `limit`.
+        TypeError: the name is no str, or `measure` no function.
+        ValueError: the name is empty, a number makes no sense, `clear` lies on the wrong side of
+            `limit`, or the severity is neither of the two.
     """
 
     name: str
@@ -74,18 +81,23 @@ class Rule:
     promql: str = ""
 
     def __post_init__(self) -> None:
+        checks.filled("name", self.name)
+        checks.function(f"{self.name}: measure", self.measure)
+        for name in ("limit", "clear", "scale"):
+            checks.number(f"{self.name}: {name}", getattr(self, name), -_LARGEST, _LARGEST)
         if self.clear != self.limit and (self.clear < self.limit) == self.below:
             side = "above" if self.below else "below"
             raise ValueError(f"{self.name}: clear={self.clear} has to be {side} {self.limit}")
         if self.severity not in ("warning", "critical"):
-            raise ValueError(f"{self.name}: severity={self.severity!r}: warning or critical")
-        if self.hold < 0:
-            raise ValueError(f"{self.name}: hold={self.hold!r}: give a number of seconds")
+            raise ValueError(f"{self.name}: severity={self.severity!r}: give warning or critical")
+        checks.seconds(f"{self.name}: hold", self.hold, zero=True)
 
     def is_beyond(self, value: float) -> bool:
+        """Whether this figure makes the rule fire."""
         return value < self.limit if self.below else value > self.limit
 
     def is_clear(self, value: float) -> bool:
+        """Whether this figure ends the alert."""
         return value >= self.clear if self.below else value <= self.clear
 
     def sentence(self, value: float | None, firing: bool) -> str:
@@ -103,7 +115,13 @@ class Rule:
 
 
 def memory(above: float = 0.9, clear: float = 0.85, hold: float = 30.0) -> Rule:
-    """Memory in use as a part of maxmemory; says nothing without a maxmemory."""
+    """Memory in use as a part of maxmemory; says nothing without a maxmemory.
+
+    Args:
+        above: fires above this part, 0 to 1.
+        clear: is over at this part or less.
+        hold: seconds, as `Rule` has them.
+    """
     return Rule(
         "memory",
         lambda _, now: now.server.memory_ratio if now.server else None,
@@ -120,7 +138,18 @@ def memory(above: float = 0.9, clear: float = 0.85, hold: float = 30.0) -> Rule:
 def hit_rate(
     below: float = 0.8, clear: float = 0.85, hold: float = 300.0, lookups: int = 100
 ) -> Rule:
-    """Part of key look-ups that find their key, between two samples with that many look-ups."""
+    """Part of key look-ups that find their key, between two samples with enough of them.
+
+    Args:
+        below: fires below this part, 0 to 1.
+        clear: is over at this part or more.
+        hold: seconds, as `Rule` has them.
+        lookups: with fewer than so many between two samples it says nothing.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+    checks.whole("lookups", lookups, 0)
 
     def measure(before: Sample | None, now: Sample) -> float | None:
         hits = _increase(before, now, "keyspace_hits")
@@ -157,7 +186,7 @@ def rejected_connections() -> Rule:
 
 
 def replication_lag(above: float = 10.0, clear: float = 5.0, hold: float = 30.0) -> Rule:
-    """Seconds the slowest replica is behind."""
+    """Seconds the slowest replica is behind; `above`, `clear` and `hold` are seconds."""
     return Rule(
         "replication_lag",
         lambda _, now: now.server.lag if now.server else None,
@@ -170,7 +199,7 @@ def replication_lag(above: float = 10.0, clear: float = 5.0, hold: float = 30.0)
 
 
 def latency(above: float = 0.1, clear: float = 0.05, hold: float = 30.0) -> Rule:
-    """Seconds from PING to PONG."""
+    """Seconds from PING to PONG; `above`, `clear` and `hold` are seconds."""
     return Rule(
         "latency",
         lambda _, now: now.server.latency if now.server else None,
@@ -184,7 +213,7 @@ def latency(above: float = 0.1, clear: float = 0.05, hold: float = 30.0) -> Rule
 
 
 def evictions(above: float = 0.0, clear: float = 0.0, hold: float = 0.0) -> Rule:
-    """Keys evicted because of maxmemory, a second."""
+    """Keys evicted because of maxmemory: `above` and `clear` are keys a second, `hold` seconds."""
     return Rule(
         "evictions",
         lambda before, now: _rate(before, now, "evicted_keys"),
@@ -197,7 +226,7 @@ def evictions(above: float = 0.0, clear: float = 0.0, hold: float = 0.0) -> Rule
 
 
 def outage(hold: float = 0.0) -> Rule:
-    """The server does not answer."""
+    """The server does not answer, for `hold` seconds."""
 
     def measure(_: Sample | None, now: Sample) -> float:
         return 1.0 if now.server is not None else 0.0
@@ -259,7 +288,12 @@ def prometheus_rules(rules: Iterable[Rule] | None = None, group: str = "redis") 
 
     Hysteresis is Prometheus' own: `for` before an alert, and `keep_firing_for` (2.42 and later)
     behind it.
+
+    Raises:
+        TypeError: the group's name is no str.
+        ValueError: it is empty.
     """
+    checks.filled("group", group)
     lines = ["groups:", f"  - name: {json.dumps(group)}", "    rules:"]
     for rule in default_rules() if rules is None else rules:
         if not rule.promql:

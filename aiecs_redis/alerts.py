@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._server_info import read_info
+from aiecs_redis._underlying import check_client
 from aiecs_redis.alert_rules import Rule, Sample, default_rules
 from aiecs_redis.metrics import current_client
 
@@ -109,7 +111,8 @@ class Alerts:
         timeout: seconds after which a server that says nothing counts as away.
 
     Raises:
-        ValueError: two rules of one name, or an interval that is not above 0.
+        TypeError: the client is none, a rule is no `Rule`, or `notify` no list of functions.
+        ValueError: two rules of one name, or a time that is not above 0.
     """
 
     def __init__(
@@ -121,14 +124,21 @@ class Alerts:
         interval: float = 15.0,
         timeout: float = 5.0,
     ) -> None:
-        if not (interval > 0 and timeout > 0):
-            raise ValueError(f"interval={interval!r}, timeout={timeout!r}: give seconds above 0")
+        checks.seconds("interval", interval)
+        checks.seconds("timeout", timeout)
+        if callable(notify):
+            raise TypeError(f"notify={notify!r}: give a list of functions, such as [log_alerts()]")
         self.rules: list[Rule] = list(default_rules() if rules is None else rules)
+        for rule in self.rules:
+            if not isinstance(rule, Rule):
+                raise TypeError(f"{rule!r} among the rules is no Rule")
         names = [rule.name for rule in self.rules]
         if len(set(names)) != len(names):
             raise ValueError(f"two rules have one name: {', '.join(sorted(names))}")
-        self._client = client
+        self._client = check_client(client)
         self._notify = [log_alerts()] if notify is None else list(notify)
+        for told in self._notify:
+            checks.function("one of notify", told)
         self._interval = interval
         self._timeout = timeout
         self._states = {rule.name: _State() for rule in self.rules}
@@ -243,7 +253,8 @@ class Webhook:
         attempts: how often to try; a second passes before the second, two before the third.
 
     Raises:
-        ValueError: the URL is no http(s) URL.
+        TypeError: the URL is no str.
+        ValueError: it is no http(s) URL, or a number makes no sense.
     """
 
     def __init__(
@@ -254,11 +265,13 @@ class Webhook:
         timeout: float = 5.0,
         attempts: int = 3,
     ) -> None:
+        if not isinstance(url, str):
+            raise TypeError(f"a webhook's URL is a str, not {type(url).__name__}")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a webhook's URL begins with http:// or https:// and names a host")
-        if attempts < 1:
-            raise ValueError(f"attempts={attempts!r}: give 1 or more")
+        checks.seconds("timeout", timeout)
+        checks.whole("attempts", attempts, 1)
         self._url = url
         self._where = parts.hostname  # the rest of the URL is often a secret
         self._headers = {"Content-Type": "application/json", **(headers or {})}

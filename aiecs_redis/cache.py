@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, TypeVar
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._cache_redis import Job, Loader, RedisLevel, RedisTrouble
 from aiecs_redis._cache_stats import CacheStats
 from aiecs_redis._cached import Cached
@@ -28,7 +29,7 @@ from aiecs_redis._local_cache import LocalCache, Token
 from aiecs_redis._tasks import happens, stop
 from aiecs_redis._tracking import Invalidations
 from aiecs_redis._underlying import check_client
-from aiecs_redis.serialization import JSON, Codec, SerializationError
+from aiecs_redis.serialization import JSON, Codec, SerializationError, check_codec
 
 __all__ = ["CacheManager", "CacheStats"]
 
@@ -67,6 +68,13 @@ class CacheManager:
     them. When Redis fails, `get` goes on with its loader (or gives None), `set` gives False,
     and both log it; `delete` and `invalidate_tag` raise, as a change that is not told leaves
     old values behind.
+
+    Attributes:
+        prefix, ttl, local_ttl, negative_ttl, jitter, beta, lease, codec: as given.
+
+    Raises:
+        TypeError: the client or the codec is none, or the prefix no str.
+        ValueError: a number that makes no sense; it is named.
     """
 
     def __init__(
@@ -85,17 +93,14 @@ class CacheManager:
         heartbeat: float = 5.0,
     ) -> None:
         self._client = check_client(redis_client)
+        checks.string("prefix", prefix)
         for name, value in (("ttl", ttl), ("lease", lease), ("heartbeat", heartbeat)):
-            if not value > 0:
-                raise ValueError(f"{name}={value!r}: give seconds above 0")
+            checks.seconds(name, value)
         for name, value in (("local_ttl", local_ttl), ("negative_ttl", negative_ttl)):
-            if value < 0:
-                raise ValueError(f"{name}={value!r}: give seconds, 0 or more")
-        if local_size < 0 or beta < 0 or not 0 <= jitter < 1:
-            raise ValueError(
-                f"local_size={local_size!r}, beta={beta!r}, jitter={jitter!r}: the first two are"
-                " 0 or more, jitter is 0 or more and below 1"
-            )
+            checks.seconds(name, value, zero=True)
+        checks.whole("local_size", local_size, 0)
+        checks.number("beta", beta, 0, 1000)
+        checks.number("jitter", jitter, 0, 0.99)
         self.prefix = prefix
         self.ttl = ttl
         self.local_ttl = local_ttl
@@ -103,7 +108,7 @@ class CacheManager:
         self.jitter = jitter
         self.beta = beta
         self.lease = lease
-        self.codec = codec
+        self.codec = check_codec(codec)
         self._redis = RedisLevel(self._client, prefix, lease)
         self._local = LocalCache(local_size if local_ttl else 0)
         self._entries = self._local.entries
@@ -244,27 +249,38 @@ class CacheManager:
             Exception: whatever the loader raises; in all who waited for it.
             SerializationError: the value in Redis is damaged, and there is no loader; or the
                 codec cannot write what was loaded.
+            TypeError: the key is no str, the loader no function, `tags` a single str.
+            ValueError: a ttl that is not above 0.
         """
         value = self.get_nowait(key, _MISSING)
         if value is not _MISSING:
             return value
+        checks.string("key", key)
+        if loader is not None:
+            checks.function("loader", loader)
         self._attach()
         which = (key, loader is not None)
         flight = self._flights.get(which)
         if flight is None:
-            job = Job(key, self._seconds(ttl), loader, tuple(tags), codec or self.codec)
+            job = self._job(key, ttl, loader, tags, codec)
             flight = self._flights[which] = self._spawn(self._look_up(job))
             flight.add_done_callback(lambda done: self._landed(which, done))
         else:
             self._stats.shared += 1
         return await asyncio.shield(flight)  # who is cancelled leaves it to the others
 
-    def _seconds(self, ttl: float | None) -> float:
-        if ttl is None:
-            return self.ttl
-        if not ttl > 0:
-            raise ValueError(f"ttl={ttl!r}: give seconds above 0")
-        return ttl
+    def _job(
+        self,
+        key: str,
+        ttl: float | None,
+        loader: Loader | None,
+        tags: Iterable[str],
+        codec: Codec | None,
+    ) -> Job:
+        seconds = self.ttl if ttl is None else ttl
+        checks.seconds("ttl", seconds)
+        writer = self.codec if codec is None else check_codec(codec)
+        return Job(key, seconds, loader, checks.tuple_of("tags", tags), writer)
 
     def _landed(self, which: tuple[str, bool], flight: asyncio.Task[Any]) -> None:
         if self._flights.get(which) is flight:
@@ -455,9 +471,12 @@ class CacheManager:
 
         Raises:
             SerializationError: the codec cannot write the value.
+            TypeError: the key is no str, or `tags` a single one.
+            ValueError: a ttl that is not above 0.
         """
+        checks.string("key", key)
+        job = self._job(key, ttl, None, tags, codec)
         self._attach()
-        job = Job(key, self._seconds(ttl), None, tuple(tags), codec or self.codec)
         seconds = job.ttl if value is not None or not self.negative_ttl else self.negative_ttl
         self._drop(key)
         try:
@@ -475,7 +494,10 @@ class CacheManager:
 
         Raises:
             redis.exceptions.RedisError: it may not have happened; old values may live on.
+            TypeError: a key that is no str.
         """
+        for key in keys:
+            checks.string("key", key)
         self._attach()
         if not keys:
             return 0
@@ -495,7 +517,10 @@ class CacheManager:
 
         Raises:
             redis.exceptions.RedisError: as `delete`.
+            TypeError: a tag that is no str.
+            ValueError: an empty tag.
         """
+        tags = checks.tuple_of("tags", tags)
         self._attach()
         removed = 0
         for tag in tags:
@@ -516,16 +541,36 @@ class CacheManager:
         """Decorate a coroutine function: its result is cached by its arguments.
 
         Args:
-            ttl: seconds.
+            ttl: seconds a result lives in Redis; None: the cache's `ttl`.
             key: a template with the names of arguments (`"user:{user_id}"`), a function of the
-                arguments, or None: module, name and a digest of the arguments.
-            tags: templates, too.
-            codec: instead of the cache's.
+                arguments that returns a str, or None: module, name and a digest of the arguments
+                (None, str, int, float, bytes, and tuples, lists and dicts of these).
+            tags: for `invalidate_tag`; templates, too.
+            codec: how results are written, instead of the cache's.
 
-        The decorated function has `key(...)` and `invalidate(...)`, which take its arguments.
+        Returns:
+            A decorator. What it makes is called like the function, and has `key(...)`, the
+            cache's key, and `invalidate(...)`, which forgets the result; both take the
+            function's arguments. A call raises what the function and `get` raise, and TypeError
+            for an argument of which no key can be made.
+
+        Raises:
+            TypeError: it is used without parentheses (`@cache.cached`), `tags` is a single str,
+                the key is neither str nor function.
+            ValueError: a ttl that is not above 0; when it decorates: a template names an argument
+                that the function does not have.
         """
+        if callable(ttl):
+            raise TypeError("cached() is given a function: write @cache.cached(), with parentheses")
+        if ttl is not None:
+            checks.seconds("ttl", ttl)
+        if key is not None and not isinstance(key, str):
+            checks.function("key", key)
+        if codec is not None:
+            check_codec(codec)
+        templates = checks.tuple_of("tags", tags)
 
         def decorate(function: Callable[..., Awaitable[T]]) -> Cached[T]:
-            return Cached(self, function, ttl, key, tuple(tags), codec)
+            return Cached(self, function, ttl, key, templates, codec)
 
         return decorate

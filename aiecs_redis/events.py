@@ -25,6 +25,7 @@ from typing import Any, Union
 
 import redis.exceptions
 
+from aiecs_redis import _checks as checks
 from aiecs_redis import _event_flags as flags
 from aiecs_redis._event_flags import KeyspaceEventsError
 from aiecs_redis._nodes import is_cluster, masters, node_client
@@ -100,6 +101,10 @@ class KeyspaceEvents:
         heartbeat: seconds of silence after which a connection is tested. So often a cluster is
             asked for its masters, and at once when a connection is lost.
 
+    Raises:
+        TypeError: the client is none.
+        ValueError: a number that makes no sense; it is named.
+
     Handlers run one after the other, in the order of the events, in a task of their own. What a
     handler raises is logged, and the next one runs.
     """
@@ -113,8 +118,10 @@ class KeyspaceEvents:
         queue_size: int = 10_000,
         heartbeat: float = 10.0,
     ) -> None:
-        if queue_size < 1:
-            raise ValueError(f"queue_size={queue_size!r}: give 1 or more")
+        checks.whole("queue_size", queue_size, 1)
+        checks.seconds("heartbeat", heartbeat)
+        if db is not None:
+            checks.whole("db", db, 0)
         self._client = check_client(client)
         self._db = db
         self._configure = configure
@@ -123,6 +130,7 @@ class KeyspaceEvents:
         self._rules: list[_Rule] = []
         self._also: frozenset[str] = frozenset()  # subscribed without a handler
         self._gap_handlers: list[GapHandler] = []
+        self._listening: set[asyncio.Queue[KeyEvent | None]] = set()  # None: it is over
         self._servers: dict[str, _Server] = {}  # by the name of the node
         self._follower: asyncio.Task[None] | None = None
         self._trouble = asyncio.Event()
@@ -152,11 +160,13 @@ class KeyspaceEvents:
             A function that takes the handler away again.
 
         Raises:
-            ValueError: Redis has no such event.
+            TypeError: the handler is no function.
+            ValueError: Redis has no such event, or none is named; the pattern is empty.
             RuntimeError: `start()` ran already; register handlers before it.
         """
-        names = frozenset(event.split())
-        flags.needed(names)  # raises for unknown ones
+        checks.function("handler", handler)
+        checks.filled("match", match)
+        names = _named(event)
         if self._queue is not None and not names <= self._names():
             raise RuntimeError(
                 f"{event!r}: this event is not subscribed; register its handler before start()"
@@ -175,7 +185,11 @@ class KeyspaceEvents:
         """Call it with a `GapEvent` whenever events may have been missed: reconcile there.
 
         It runs when events are heard again, before the handlers of those.
+
+        Raises:
+            TypeError: the handler is no function.
         """
+        checks.function("handler", handler)
         self._gap_handlers.append(handler)
 
     def _names(self) -> frozenset[str]:
@@ -184,22 +198,30 @@ class KeyspaceEvents:
     async def listen(self, event: str = "expired", *, match: str = "*") -> AsyncIterator[KeyEvent]:
         """Iterate over such events, from now on; `start()` must have subscribed them.
 
-        After a gap the iteration goes on; `on_gap` tells of it.
+        After a gap the iteration goes on; `on_gap` tells of it. It ends with `aclose()`.
 
         Args:
             event: Redis' names of them, as in `on()`.
             match: only for keys that match this pattern.
 
         Raises:
-            RuntimeError: `start()` did not subscribe them.
-            ValueError: Redis has no such event.
+            RuntimeError: `start()` did not subscribe them, or has not run.
+            ValueError: Redis has no such event, or none is named; the pattern is empty.
         """
-        queue: asyncio.Queue[KeyEvent] = asyncio.Queue()
-        remove = self.on(event, queue.put_nowait, match=match)
+        names = _named(event)
+        if self._queue is None:
+            raise RuntimeError(f"{event!r} is not listened to yet: await start({event!r}) first")
+        queue: asyncio.Queue[KeyEvent | None] = asyncio.Queue()
+        remove = self.on(" ".join(names), queue.put_nowait, match=match)
+        self._listening.add(queue)
         try:
             while True:
-                yield await queue.get()
+                found = await queue.get()
+                if found is None:
+                    return
+                yield found
         finally:
+            self._listening.discard(queue)
             remove()
 
     # --------------------------------------------------------------------- life
@@ -212,12 +234,12 @@ class KeyspaceEvents:
 
         Raises:
             KeyspaceEventsError: they are not enabled, and the server does not let us do it.
-            ValueError: no handler was registered, and no event named.
+            ValueError: no handler was registered, and no event named; Redis has no such event.
             redis.exceptions.RedisError: the server cannot be reached.
         """
         if self._queue is not None:
             return
-        self._also = frozenset(name for several in events for name in several.split())
+        self._also = frozenset[str]().union(*map(_named, events))
         names = self._names()
         if not names:
             raise ValueError("register a handler with on(), or name events: start('expired')")
@@ -269,7 +291,10 @@ class KeyspaceEvents:
                 pause = _TROUBLE
 
     async def aclose(self) -> None:
-        """Stop listening; handlers of events that wait are not called any more."""
+        """Stop listening; handlers of events that wait are not called any more.
+
+        What iterates over `listen()` takes the events it has, and ends.
+        """
         follower, self._follower = self._follower, None
         await stop(follower)
         servers, self._servers = self._servers, {}
@@ -278,6 +303,8 @@ class KeyspaceEvents:
             await server.aclose()
         await stop(dispatcher)
         self._queue = None
+        for queue in self._listening:
+            queue.put_nowait(None)
 
     # ----------------------------------------------------------------- delivery
 
@@ -358,6 +385,21 @@ class _Server:
         await self._subscriber.aclose()
         if self._close is not None:
             await self._close()
+
+
+def _named(event: str) -> frozenset[str]:
+    """The names of events out of a text with blanks between them.
+
+    Raises:
+        TypeError: no text.
+        ValueError: there are none in it, or Redis has no such event.
+    """
+    checks.string("event", event)
+    names = frozenset(event.split())
+    if not names:
+        raise ValueError(f"event={event!r} names no event: give 'expired', or several with blanks")
+    flags.needed(names)  # raises for unknown ones
+    return names
 
 
 async def _call(handler: Callable[[Any], Any], event: KeyEvent | GapEvent) -> None:

@@ -21,7 +21,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._nodes import is_cluster
+from aiecs_redis._underlying import check_client
 from aiecs_redis.metrics import ClientMetrics, current_client
 
 if TYPE_CHECKING:
@@ -66,13 +68,13 @@ class HealthCheck:
         timeout: seconds PING may take.
 
     Raises:
+        TypeError: the client is none.
         ValueError: timeout is not above 0.
     """
 
     def __init__(self, client: RedisClient | Redis | RedisCluster, timeout: float = 1.0) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
-        self._client = client
+        checks.seconds("timeout", timeout)
+        self._client = check_client(client)
         self._timeout = timeout
         self._began = time.monotonic()
 
@@ -119,6 +121,8 @@ class _Routes:
     """Which path asks what; shared by the server and the ASGI app."""
 
     def __init__(self, check: HealthCheck, metrics: Metrics | None) -> None:
+        if metrics is not None:
+            checks.function("metrics", metrics)
         self._check = check
         self._metrics = metrics
 
@@ -163,6 +167,10 @@ def health_app(
         client: the client, or a `HealthCheck` of it.
         timeout: seconds PING may take (unless a `HealthCheck` is given).
         metrics: what answers /metrics, such as `PrometheusExporter.render`.
+
+    Raises:
+        TypeError: the client is none, or metrics no function.
+        ValueError: timeout is not above 0.
     """
     routes = _Routes(_as_check(client, timeout), metrics)
 
@@ -194,6 +202,10 @@ class HealthServer:
 
     Attributes:
         port: the port it listens on, once started.
+
+    Raises:
+        TypeError: the client is none, or metrics no function.
+        ValueError: an empty host, a port that is none, or a timeout that is not above 0.
     """
 
     def __init__(
@@ -205,6 +217,8 @@ class HealthServer:
         timeout: float = 1.0,
         metrics: Metrics | None = None,
     ) -> None:
+        checks.filled("host", host)
+        checks.whole("port", port, 0, 65535)
         self._routes = _Routes(_as_check(client, timeout), metrics)
         self._host = host
         self.port: int = port

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 
 import redis.exceptions
 
+from aiecs_redis import _checks as checks
 from aiecs_redis import _lock_scripts as scripts
+from aiecs_redis._checks import milliseconds
 from aiecs_redis._lock_fair import PLACE, FairWaiters
 from aiecs_redis._lock_waiting import Waiters
 from aiecs_redis._scope import CancelScope
@@ -95,6 +97,7 @@ class DistributedLock:
     against `token` by the resource.
 
     Raises:
+        TypeError: a name that is no str, or an `on_lost` that is no function.
         ValueError: a time that makes no sense, or an empty name.
     """
 
@@ -109,10 +112,10 @@ class DistributedLock:
         renew: bool = True,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
-        if not lock_name:
-            raise ValueError("lock_name is empty: give the lock a name")
-        if not timeout > 0:
-            raise ValueError(f"timeout={timeout!r}: give seconds above 0")
+        checks.filled("lock_name", lock_name)
+        checks.seconds("timeout", timeout)
+        if on_lost is not None:
+            checks.function("on_lost", on_lost)
         self.redis_client: Any = check_client(redis_client)
         self.lock_name: str = f"lock:{lock_name}"
         self.timeout = timeout
@@ -151,6 +154,7 @@ class DistributedLock:
         Raises:
             LockReentrancyError: this object, or the running task through another object, holds
                 it already.
+            ValueError: a wait that makes no sense.
             redis.exceptions.RedisError: the server cannot be asked.
         """
         patience = self.wait if wait is _UNCHANGED else _checked_wait(wait)
@@ -200,11 +204,11 @@ class DistributedLock:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         script, keys = scripts.ACQUIRE, [self.lock_name, self._fence]
-        args = [self.identifier, _milliseconds(self.timeout)]
+        args = [self.identifier, milliseconds(self.timeout)]
         if self.fair:
             script = scripts.ACQUIRE_FAIR
             keys += scripts.place_keys(self.lock_name)
-            args.append(_milliseconds(PLACE) if stand else 0)
+            args.append(milliseconds(PLACE) if stand else 0)
         # Asked twice, the scripts know their own identifier again.
         token, left = await _ASKING.call(script, redis_, keys, args)
         if token:
@@ -247,7 +251,7 @@ class DistributedLock:
             try:
                 renewed = await asyncio.wait_for(
                     scripts.RENEW(
-                        redis_, [self.lock_name], [self.identifier, _milliseconds(self.timeout)]
+                        redis_, [self.lock_name], [self.identifier, milliseconds(self.timeout)]
                     ),
                     self._deadline - asked,
                 )
@@ -285,15 +289,15 @@ class DistributedLock:
         """Let the lock last `seconds` (default: `timeout`) from now; False if it is lost.
 
         Raises:
+            ValueError: a time that is not above 0.
             redis.exceptions.RedisError: the server cannot be asked.
         """
         span = self.timeout if seconds is None else seconds
-        if not span > 0:
-            raise ValueError(f"seconds={seconds!r}: give seconds above 0")
+        checks.seconds("seconds", span)
         asked = asyncio.get_running_loop().time()
         redis_ = await underlying(self.redis_client)
         renewed = await scripts.RENEW(
-            redis_, [self.lock_name], [self.identifier, _milliseconds(span)]
+            redis_, [self.lock_name], [self.identifier, milliseconds(span)]
         )
         if renewed:
             self._deadline = asked + span
@@ -414,11 +418,8 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
-def _checked_wait(wait: Any) -> float | None:
-    if wait is not None and not (isinstance(wait, (int, float)) and wait >= 0):
-        raise ValueError(f"wait={wait!r}: give seconds, 0 to try once, or None for no limit")
+def _checked_wait(wait: float | None) -> float | None:
+    if wait is not None:
+        besides = " (0 tries once, None waits without end)"
+        checks.seconds("wait", wait, zero=True, besides=besides)
     return wait

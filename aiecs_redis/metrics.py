@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._nodes import is_cluster
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ class CommandMetrics:
         Raises:
             ValueError: part is not from 0 to 1.
         """
-        if not 0 <= part <= 1:
-            raise ValueError(f"part={part!r}: give a number from 0 to 1, such as 0.99")
+        checks.number("part", part, 0, 1)
         wanted, seen = part * self.calls, 0
         for bound, count in self.buckets:
             seen += count
@@ -310,7 +310,11 @@ class ClientMetrics:
 
         It is called in the loop turn after the command's end, in the context (`contextvars`) in
         which the command was made. Costs some microseconds a command.
+
+        Raises:
+            TypeError: the observer is no function.
         """
+        checks.function("observer", observer)
         self._observers.append(observer)
         self._apply()
 
@@ -342,10 +346,9 @@ class ClientMetrics:
         Raises:
             ValueError: seconds is negative, or size is not above 0.
         """
-        if seconds is not None and not seconds >= 0:
-            raise ValueError(f"seconds={seconds!r}: give a number of seconds, or None for no log")
-        if size < 1:
-            raise ValueError(f"size={size!r}: give a number above 0")
+        if seconds is not None:
+            checks.seconds("seconds", seconds, zero=True, besides=", or None for no log")
+        checks.whole("size", size, 1)
         self._slow_seconds = seconds
         self._slow_log = log or logger
         self._slow = deque(self._slow, maxlen=size)

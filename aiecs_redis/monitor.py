@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiecs_redis._cluster_info import cluster_info
 from aiecs_redis._nodes import is_cluster
+from aiecs_redis._underlying import check_client
 from aiecs_redis.metrics import (
     ClientMetrics,
     CommandMetrics,
@@ -46,10 +47,13 @@ class RedisMonitor:
 
     Args:
         redis_client: a `RedisClient`, or an `aiecs_redis.Redis` or `RedisCluster`.
+
+    Raises:
+        TypeError: it is no client.
     """
 
     def __init__(self, redis_client: RedisClient | Redis | RedisCluster) -> None:
-        self.redis_client: Any = redis_client
+        self.redis_client: Any = check_client(redis_client)
         self._measured: ClientMetrics | None = None
 
     # -------------------------------------------------------------- the server

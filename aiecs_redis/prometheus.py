@@ -23,8 +23,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._extras import need
 from aiecs_redis._server_info import ServerInfo, read_info
+from aiecs_redis._underlying import check_client
 from aiecs_redis.health import HealthServer
 from aiecs_redis.metrics import ClientMetrics, CommandMetrics, PoolMetrics, current_client
 
@@ -117,6 +119,7 @@ class PrometheusExporter:
 
     Raises:
         MissingExtraError: prometheus_client is not installed.
+        TypeError: the client is none, or the name no str.
         ValueError: interval is not above 0.
     """
 
@@ -129,8 +132,9 @@ class PrometheusExporter:
         interval: float = 15.0,
         registry: Any = None,
     ) -> None:
-        if not interval > 0:
-            raise ValueError(f"interval={interval!r}: give a number of seconds above 0")
+        checks.string("name", name)
+        checks.seconds("interval", interval)
+        check_client(client)
         need("prometheus_client", "prometheus", "Exporting to Prometheus")
         from prometheus_client import CollectorRegistry
 
@@ -156,8 +160,11 @@ class PrometheusExporter:
                 numbers are taken.
 
         Raises:
+            TypeError: the name is no str, or figures no function.
             ValueError: the name holds something else than letters, digits and `_`.
         """
+        checks.string("name", name)
+        checks.function("figures", figures)
         if not re.fullmatch(r"[a-zA-Z0-9_]+", name):
             raise ValueError(f"name={name!r}: letters, digits and _ make a metric's name")
         self._watched[name] = figures
@@ -177,6 +184,7 @@ class PrometheusExporter:
 
         Raises:
             RuntimeError: it is started already, or the RedisClient is not initialized.
+            ValueError: a port that is none, or an empty host.
             OSError: the port is in use.
         """
         if self._started:

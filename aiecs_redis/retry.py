@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import redis.exceptions
 
+from aiecs_redis import _checks as checks
 from aiecs_redis.exceptions import OutcomeUnknownError
 
 __all__ = [
@@ -85,6 +86,7 @@ class RetryPolicy:
 
     Raises:
         ValueError: a number that makes no sense; it is named.
+        TypeError: `retry_on` is no tuple of exceptions, or `on_retry` no function.
     """
 
     attempts: int = 3
@@ -96,13 +98,15 @@ class RetryPolicy:
     on_retry: Callable[[Exception, int, float], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ValueError(f"attempts={self.attempts!r}: give 1 or more")
-        for name in ("base", "cap"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: give seconds, 0 or more")
-        if self.deadline is not None and self.deadline <= 0:
-            raise ValueError(f"deadline={self.deadline!r}: give seconds above 0, or None")
+        checks.whole("attempts", self.attempts, 1)
+        checks.seconds("base", self.base, zero=True)
+        checks.seconds("cap", self.cap, zero=True)
+        if self.deadline is not None:
+            checks.seconds("deadline", self.deadline, besides=", or None for no limit")
+        if self.on_retry is not None:
+            checks.function("on_retry", self.on_retry)
+        if not (isinstance(self.retry_on, tuple) and all(map(_is_exception, self.retry_on))):
+            raise TypeError(f"retry_on={self.retry_on!r}: give a tuple of exception classes")
 
     def replace(self, **changes: Any) -> RetryPolicy:
         """The same policy with other values."""
@@ -176,6 +180,10 @@ class RetryPolicy:
             return await self.call(function, *args, **kwargs)
 
         return retried
+
+
+def _is_exception(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
 
 
 def _refuse_call(operation: Any) -> None:

@@ -32,9 +32,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._underlying import binary, check_client, text, underlying
 
-__all__ = ["JSON", "Codec", "SerializationError", "Values"]
+__all__ = ["JSON", "Codec", "SerializationError", "Values", "check_codec"]
 
 _MAGIC = 0xC1
 _FORMATS = {"json": b"j", "msgpack": b"m", "pickle": b"p"}
@@ -199,8 +200,9 @@ class Codec:
     program wrote is read as float.
 
     Raises:
-        ValueError: an unknown format or compression, a level it does not have, or pickle
-            without a proper key.
+        ValueError: an unknown format or compression, a level it does not have, a number that
+            makes no sense, or pickle without a proper key.
+        TypeError: a key that is neither str nor bytes.
         ImportError: an extra is missing; the text names it.
     """
 
@@ -214,16 +216,16 @@ class Codec:
         signing_key: bytes | str | Sequence[bytes | str] | None = None,
         max_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        if format not in _FORMATS:
+        if format not in list(_FORMATS):
             raise ValueError(f"format={format!r}: give one of {', '.join(_FORMATS)}")
-        if compression not in _COMPRESSIONS:
+        if compression not in list(_COMPRESSIONS):
             raise ValueError(f"compression={compression!r}: give one of {', '.join(_COMPRESSIONS)}")
         levels = _LEVELS.get(compression)
         if level is not None and (levels is None or level not in levels):
             usable = f"{levels[0]} to {levels[-1]}, or None" if levels else "none"
             raise ValueError(f"level={level!r} with compression={compression!r}: give {usable}")
-        if max_bytes < 1:
-            raise ValueError(f"max_bytes={max_bytes!r}: give 1 or more")
+        checks.whole("compress_above", compress_above, 0)
+        checks.whole("max_bytes", max_bytes, 1)
         if format == "msgpack":
             _extra("msgpack", "msgpack")
         if compression == "zstd":
@@ -322,8 +324,10 @@ def _signing_keys(format: str, given: Any) -> list[bytes]:
         if given is not None:
             raise ValueError(f"signing_key is for format='pickle', not for {format!r}")
         return []
-    several = [given] if isinstance(given, (str, bytes)) else list(given or [])
-    keys = [one.encode() if isinstance(one, str) else bytes(one) for one in several]
+    several = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
+    if not all(isinstance(one, (str, bytes)) for one in several):
+        raise TypeError("signing_key: give str or bytes, or a list of them")
+    keys = [one.encode() if isinstance(one, str) else one for one in several]
     if not keys:
         raise ValueError("format='pickle' needs signing_key: a secret of 16 bytes or more")
     if min(map(len, keys)) < 16:
@@ -345,6 +349,18 @@ JSON = Codec("json")
 """Plain JSON, uncompressed: what the RedisClient documentation writes with json.dumps."""
 
 
+def check_codec(codec: Any) -> Any:
+    """Return the codec; TypeError if it is none.
+
+    Raises:
+        TypeError: it lacks `encode()` or `decode()`, or is a class.
+    """
+    usable = hasattr(codec, "encode") and hasattr(codec, "decode")
+    if not usable or isinstance(codec, type):
+        raise TypeError(f"codec={codec!r}: give a Codec, such as Codec('json')")
+    return codec
+
+
 class Values:
     """A client whose values are Python objects.
 
@@ -354,11 +370,14 @@ class Values:
 
     Errors of Redis pass through (`redis.exceptions.RedisError`), errors of values are
     `SerializationError`.
+
+    Raises:
+        TypeError: the client or the codec is none.
     """
 
     def __init__(self, client: Any, codec: Codec = JSON) -> None:
         self._client = check_client(client)
-        self.codec = codec
+        self.codec = check_codec(codec)
 
     async def set(
         self, key: Any, value: Any, ex: Any = None, *, codec: Codec | None = None, **options: Any

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
+from aiecs_redis._checks import filled
 from aiecs_redis._hash_store import HashStore
 from aiecs_redis._records import REST
 
@@ -89,7 +90,9 @@ class SessionStore(HashStore[AnySession]):
 
         Raises:
             TypeError: a value that cannot be written; it is named.
+            ValueError: the user's id is empty.
         """
+        filled("user_id", user_id)
         values = {**(data or {}), **fields, "user_id": user_id, "created_at": int(time.time())}
         return await self._write(secrets.token_urlsafe(32), values)
 
@@ -97,8 +100,12 @@ class SessionStore(HashStore[AnySession]):
         """The session, which lives on for `ttl` seconds; None if it has ended.
 
         Args:
-            session_id: its id.
+            session_id: its id; an empty one, or None, is nobody's.
             touch: False only looks at it.
+
+        Raises:
+            SerializationError: the hash is no record; the text names key and field.
+            TypeError: the id is something else than a str.
         """
         return await self._read(session_id, touch) if session_id else None
 
@@ -108,9 +115,23 @@ class SessionStore(HashStore[AnySession]):
         """Change fields of a session, which lives on; None, and nothing written, if it has ended.
 
         A field of the record that is None is taken away.
+
+        Args:
+            session_id: its id.
+            changes: fields of the record, or str, int and float, which come back as str.
+            **fields: the same.
+
+        Raises:
+            TypeError: a value that cannot be written; it is named. An id that is no str.
+            ValueError: the id is empty.
         """
         return await self._update(session_id, {**(changes or {}), **fields})
 
     async def touch(self, session_id: str) -> bool:
-        """Let a session live on; False if it has ended."""
+        """Let a session live on, for `ttl` seconds from now; False if it has ended.
+
+        Raises:
+            TypeError: the id is no str.
+            ValueError: it is empty.
+        """
         return await self._update(session_id, {}) is not None

@@ -18,7 +18,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from aiecs_redis._hash_store import HashStore, forward_expired, scan
+from aiecs_redis._checks import filled, function, milliseconds, seconds
+from aiecs_redis._hash_store import HashStore, forward_expired, key_of, scan
 from aiecs_redis._nodes import is_cluster, of_each
 from aiecs_redis._records import REST
 from aiecs_redis._underlying import binary, check_client, text, underlying
@@ -95,7 +96,7 @@ class TaskStatusStore(HashStore[Status]):
             **fields: further ones: of the record, or str, int and float, which come back as str.
 
         Raises:
-            TypeError: a value that cannot be written; it is named.
+            TypeError: a value that cannot be written; it is named. An id that is no str.
             ValueError: the id is empty.
         """
         values = {"status": status, "progress": progress, "updated_at": int(time.time()), **fields}
@@ -104,16 +105,30 @@ class TaskStatusStore(HashStore[Status]):
     async def update(self, task_id: str, **changes: Any) -> Status | None:
         """Change some fields of a task that is there; None, and nothing written, if it is not.
 
+        Args:
+            task_id: its id.
+            **changes: as `fields` of `set()`; None takes a field of the record away.
+
         Raises:
-            TypeError: a value that cannot be written; it is named.
+            TypeError: a value that cannot be written; it is named. An id that is no str.
+            ValueError: the id is empty.
         """
         return await self._update(task_id, {"updated_at": int(time.time()), **changes})
 
     async def get(self, task_id: str) -> Status | None:
         """What a task is doing; None if that is not known (any more).
 
+        Args:
+            task_id: its id.
+
+        Returns:
+            The record, of the store's type; asking does not make it last longer.
+
         Raises:
             SerializationError: the hash is no record; the text names key and field.
+            TypeError: the id is no str.
+            ValueError: the id is empty.
+            redis.exceptions.RedisError: the server cannot be asked.
         """
         return await self._read(task_id, touch=False)
 
@@ -141,8 +156,10 @@ class TaskResultStore:
         codec: Codec = JSON,
         result_type: Callable[..., Any] | None = None,
     ) -> None:
-        if not ttl > 0:
-            raise ValueError(f"ttl={ttl!r}: give seconds above 0")
+        filled("prefix", prefix)
+        seconds("ttl", ttl)
+        if result_type is not None:
+            function("result_type", result_type)
         self._client = check_client(client)
         self._values = Values(client, codec)
         self._type = result_type
@@ -159,26 +176,41 @@ class TaskResultStore:
 
         Raises:
             SerializationError: it cannot be written.
-            ValueError: a ttl that is not above 0.
+            TypeError: the id is no str.
+            ValueError: a ttl that is not above 0, or an empty id.
         """
-        if ttl is not None and not ttl > 0:
-            raise ValueError(f"ttl={ttl!r}: give seconds above 0")
-        seconds = self.ttl if ttl is None else ttl
-        await self._values.set(self.prefix + task_id, result, px=max(1, round(seconds * 1000)))
+        if ttl is None:
+            ttl = self.ttl
+        seconds("ttl", ttl)
+        await self._values.set(self._key(task_id), result, px=milliseconds(ttl))
 
     async def get(self, task_id: str, default: Any = None) -> Any:
         """The result of a task, `default` if there is none (any more).
 
+        Args:
+            task_id: its id.
+            default: whatever is wanted then.
+
         Raises:
             SerializationError: it is damaged; the text names the key.
+            TypeError: the id is no str; or `result_type` does not take what stands there.
+            ValueError: the id is empty.
         """
         missing = object()
-        found = await self._values.get(self.prefix + task_id, missing)
+        found = await self._values.get(self._key(task_id), missing)
         return default if found is missing else self._typed(found)
 
     async def delete(self, *task_ids: str) -> int:
-        """Delete results; return how many there were."""
-        return await self._values.delete(*(self.prefix + one for one in task_ids))
+        """Delete results; return how many there were.
+
+        Args:
+            *task_ids: the ids of their tasks.
+
+        Raises:
+            TypeError: an id that is no str.
+            ValueError: an empty id.
+        """
+        return await self._values.delete(*map(self._key, task_ids))
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, Any]]:
         """Every result with the id of its task, in no order, found with SCAN."""
@@ -193,8 +225,23 @@ class TaskResultStore:
     def on_expired(
         self, events: KeyspaceEvents, handler: Callable[[str], Any]
     ) -> Callable[[], None]:
-        """Call a function or coroutine function with the id of each task whose result expires."""
+        """Call a function or coroutine function with the id of each task whose result expires.
+
+        Args:
+            events: listens; register here before its `start()`.
+            handler: takes the id. The result itself is gone by then.
+
+        Returns:
+            A function that takes the handler away again.
+
+        Raises:
+            TypeError: the handler is no function.
+            RuntimeError: `events` runs already, and does not hear of the ends of keys.
+        """
         return forward_expired(events, self.prefix, handler)
+
+    def _key(self, task_id: str) -> str:
+        return key_of(self.prefix, "task_id", task_id)
 
     def _typed(self, value: Any) -> Any:
         return self._type(**value) if self._type is not None else value

@@ -172,7 +172,9 @@ def sample(at, **info):
 
 
 def test_hysteresis():
-    alerts = Alerts(None, [alert_rules.memory(above=0.9, clear=0.8, hold=30)], notify=[])
+    alerts = Alerts(
+        aiecs_redis.Redis(), [alert_rules.memory(above=0.9, clear=0.8, hold=30)], notify=[]
+    )
 
     def look(at, used):
         return [a.firing for a in alerts.evaluate(sample(at, used_memory=used, maxmemory=100))]
@@ -194,7 +196,7 @@ def test_hysteresis():
 
 
 def test_latency_by_sample():
-    alerts = Alerts(None, [alert_rules.latency(hold=0)], notify=[])
+    alerts = Alerts(aiecs_redis.Redis(), [alert_rules.latency(hold=0)], notify=[])
     (alert,) = alerts.evaluate(sample(0, latency=0.25))
     assert alert.text == "PING takes 250 ms, above 100"
 
@@ -205,9 +207,9 @@ def test_rules_that_make_no_sense():
     with pytest.raises(ValueError, match=r"clear=0.5 has to be above 0.8"):
         alert_rules.hit_rate(clear=0.5)
     with pytest.raises(ValueError, match="one name"):
-        Alerts(None, [alert_rules.outage(), alert_rules.outage()])
+        Alerts(aiecs_redis.Redis(), [alert_rules.outage(), alert_rules.outage()])
     with pytest.raises(ValueError, match="interval=0"):
-        Alerts(None, interval=0)
+        Alerts(aiecs_redis.Redis(), interval=0)
 
 
 async def test_a_listener_that_fails_does_not_keep_others_from_it(start_server, connect, caplog):

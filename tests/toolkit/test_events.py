@@ -178,6 +178,24 @@ async def test_listening_in_a_loop(client, admin):
     await events.aclose()
 
 
+async def test_listening_ends_with_its_events(client, admin, until):
+    events = KeyspaceEvents(client)
+    await events.start("set")
+    found = []
+
+    async def listen():
+        async for event in events.listen("set"):
+            found.append(event.key)
+
+    task = asyncio.ensure_future(listen())
+    await asyncio.sleep(0)
+    admin.set("a", 1)
+    await until(lambda: found)
+    await events.aclose()
+    await asyncio.wait_for(task, 10)
+    assert found == ["a"]
+
+
 async def test_nothing_to_listen_to(client):
     with pytest.raises(ValueError, match="register a handler"):
         await KeyspaceEvents(client).start()
