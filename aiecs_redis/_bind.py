@@ -115,6 +115,20 @@ def observability_collector() -> Any:
     return None if find is None else find()
 
 
+def _busy_poll(text: str) -> float:
+    """The seconds that AIECS_REDIS_BUSY_POLL asks for."""
+    try:
+        microseconds = float(text)
+        if not 0 <= microseconds <= 1000:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"AIECS_REDIS_BUSY_POLL={text!r} is not a number of microseconds from 0 (never poll) "
+            "to 1000"
+        ) from None
+    return microseconds / 1e6
+
+
 def bind() -> None:
     """Configure the core; the package does this once, at import."""
     _native.configure(
@@ -141,6 +155,9 @@ def bind() -> None:
         truth_awaitable=_truth_awaitable,
         resolve_awaitable=_resolve_awaitable,
     )
+    busy_poll = os.environ.get("AIECS_REDIS_BUSY_POLL", "").strip()
+    if busy_poll:
+        _native.set_busy_poll(_busy_poll(busy_poll))
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_native.after_fork)
 

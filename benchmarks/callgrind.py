@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+REPEATABLE = {"PYTHONHASHSEED": "0", "AIECS_REDIS_BUSY_POLL": "0"}
+"""Environment of a process that does the same work each time it is counted."""
+
 _NAME = re.compile(r"(?P<kind>fn|ob|cfn|cob)=\((?P<number>\d+)\)(?: (?P<name>.*))?$")
 
 _RECURSION = re.compile(r"'\d+$")  # callgrind counts the levels of a recursive function apart

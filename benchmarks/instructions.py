@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks import data
 from benchmarks.address import Address
-from benchmarks.callgrind import read_self_cost
+from benchmarks.callgrind import REPEATABLE, read_self_cost
 from benchmarks.clients import CLIENTS, OURS
 from benchmarks.fixed_count import repeat
 from benchmarks.server import cluster, is_external, server
@@ -145,7 +145,7 @@ def count(tree: Path, addresses: Addresses) -> Counts:
         tool += ["--dump-line=no", f"--callgrind-out-file={output}"]
         command = [*tool, sys.executable, "-m", "benchmarks.instructions", "--child", order]
         path = f"{tree}{os.pathsep}{ROOT}"  # the package of the tree, the benchmarks of this one
-        child = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+        child = {**os.environ, **REPEATABLE, "PYTHONPATH": path}
         done = subprocess.run(command, capture_output=True, text=True, env=child, cwd=tree)
         if done.returncode:
             raise SystemExit(f"the run under valgrind failed:\n{done.stderr}")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks import data
 from benchmarks.address import Address
-from benchmarks.callgrind import read_self_cost
+from benchmarks.callgrind import REPEATABLE, read_self_cost
 from benchmarks.clients import CLIENTS, OURS
 from benchmarks.fixed_count import command_line
 from benchmarks.server import cluster, is_external, server
@@ -67,7 +67,7 @@ def count(workload: str, client: str, address: Address, commands: int) -> Counte
         output = Path(folder) / "callgrind.out"
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}"]
         command = [*tool, *command_line(workload, client, address, commands)]
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the same work in both runs
+        environment = {**os.environ, **REPEATABLE}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise SystemExit(f"the run under valgrind failed:\n{done.stderr}")

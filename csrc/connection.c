@@ -307,11 +307,15 @@ ar_conn_send(ar_conn *conn, ArCommand *command)
     }
     Py_INCREF(command);
     ar_ring_push(&conn->inflight, command);
+    if (!(command->properties & AR_BLOCKING)) {
+        conn->core->asked = 1;
+    }
     /* Nothing in flight: at once. Otherwise with what else this drain or turn has to send. */
     if (conn->inflight.count == 1 && !ar_core_draining_here(conn->core) &&
         !conn->flushable.queued) {
         ar_conn_ref(conn);
         ar_conn_flush(conn);
+        ar_core_poll_soon(conn->core);
         ar_conn_unref(conn);
         return 0;
     }

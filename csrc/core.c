@@ -175,6 +175,7 @@ core_traverse(ArCore *self, visitproc visit, void *arg)
     Py_VISIT(self->drain_method);
     Py_VISIT(self->turn_method);
     Py_VISIT(self->timer_method);
+    Py_VISIT(self->busypoll.ready);
     Py_VISIT(self->done);
     Py_VISIT(self->timer_handle);
     Py_VISIT(self->interrupt);
@@ -195,6 +196,7 @@ core_clear(ArCore *self)
     Py_CLEAR(self->drain_method);
     Py_CLEAR(self->turn_method);
     Py_CLEAR(self->timer_method);
+    Py_CLEAR(self->busypoll.ready);
     Py_CLEAR(self->done);
     Py_CLEAR(self->timer_handle);
     Py_CLEAR(self->interrupt);
@@ -264,7 +266,8 @@ core_new(ar_state *state, PyObject *loop)
     if (start_waker(core) < 0) {
         goto error;
     }
-    if ((core->done = done_future(loop)) == NULL ||
+    if (ar_busypoll_open(&core->busypoll, loop, state->busy_poll) < 0 ||
+        (core->done = done_future(loop)) == NULL ||
         (core->call_soon = PyObject_GetAttrString(loop, "call_soon")) == NULL ||
         (core->call_later = PyObject_GetAttrString(loop, "call_later")) == NULL ||
         (core->drain_method = PyObject_GetAttrString((PyObject *)core, "drain")) == NULL ||

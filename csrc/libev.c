@@ -102,6 +102,14 @@ ar_libev_backend_fd(struct ev_loop *loop)
 }
 
 double
+ar_monotonic(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double
 ar_libev_next_timeout(struct ev_loop *loop)
 {
     if (loop->timercnt == 0) {

@@ -53,6 +53,9 @@ int ar_libev_reserve(struct ev_loop *loop, int fd, int watchers);
 /* The file descriptor that becomes readable when a watched descriptor has an event. */
 int ar_libev_backend_fd(struct ev_loop *loop);
 
+/* Monotonic seconds, of the clock that libev uses. */
+double ar_monotonic(void);
+
 /* Seconds until the next timer is due (0 when it is overdue), or -1 when no timer is active. */
 double ar_libev_next_timeout(struct ev_loop *loop);
 

@@ -2,16 +2,6 @@
  * outside of a drain is done once a loop turn by turn(); one call_later handle serves all deadlines. */
 #include "loop.h"
 
-#include <time.h>
-
-double
-ar_monotonic(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 int
 ar_is_interrupt(PyObject *exception)
 {
@@ -140,6 +130,14 @@ ar_core_watchers_changed(ArCore *core)
 {
     core->watchers_changed = 1;
     if (!ar_core_draining_here(core)) {
+        schedule_turn_or_forget(core);
+    }
+}
+
+void
+ar_core_poll_soon(ArCore *core)
+{
+    if (core->asked && !core->turn_scheduled && ar_busypoll_pays(&core->busypoll)) {
         schedule_turn_or_forget(core);
     }
 }
@@ -303,24 +301,59 @@ read_only_connection(ArCore *core)
     return core->read_anything;
 }
 
-static PyObject *core_turn(ArCore *core, PyObject *ignored);
-
 /* Handles what the kernel has for us, resuming the tasks whose replies are in, and writes once. */
-static PyObject *
-drain(ArCore *core, int woken_by_asyncio)
+static void
+drain_once(ArCore *core, int woken)
 {
-    if (core->ev == NULL || core->drain_thread != NULL || !ar_core_same_process(core)) {
-        Py_RETURN_NONE;
-    }
-    Py_INCREF(core);
+    core->asked = 0;
     core->drain_thread = PyThreadState_Get();
-    core->bulk_left = AR_BULK_PER_TURN;
-    if (!woken_by_asyncio || !read_only_connection(core)) {
+    if (!woken || !read_only_connection(core)) {
         core->watchers_changed = 0;
         ev_run(core->ev, EVRUN_NOWAIT);
     }
     ar_core_flush_dirty(core);
     core->drain_thread = NULL;
+}
+
+/* Seconds for which a drain goes on polling for replies, and asyncio cannot look at its timers. */
+#define POLLING_DRAIN 1e-3
+/* Bytes: after more than that the server is at work on further ones, and so are we. */
+#define POLLING_BYTES (16 * 1024)
+
+/* The commands just sent are answered within microseconds, nothing else is to be done, and by now something
+ * is there to be read. `bulk_before`: bulk_left before they were sent; *end: of polling, 0 at first. */
+static int
+answered_soon(ArCore *core, Py_ssize_t bulk_before, double *end)
+{
+    if (!core->asked || core->users == 0 || core->ev == NULL || core->interrupt != NULL ||
+        core->watchers_changed || bulk_before - core->bulk_left > POLLING_BYTES ||
+        !ar_busypoll_pays(&core->busypoll)) {
+        return 0;
+    }
+    double now = ar_monotonic();
+    if (*end == 0.0) {
+        *end = now + POLLING_DRAIN;
+    }
+    return now < *end && ar_busypoll_wait(&core->busypoll) && core->ev != NULL;
+}
+
+static PyObject *core_turn(ArCore *core, PyObject *ignored);
+
+static PyObject *
+drain(ArCore *core, int woken)
+{
+    if (core->ev == NULL || core->drain_thread != NULL || !ar_core_same_process(core)) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(core);
+    core->bulk_left = AR_BULK_PER_TURN;
+    Py_ssize_t before;
+    double end = 0.0;
+    do {
+        before = core->bulk_left;
+        drain_once(core, woken);
+        woken = 1;
+    } while (answered_soon(core, before, &end));
     if (core->users == 0) {
         ar_core_close(core);
     } else if (core->watchers_changed) {
@@ -418,10 +451,12 @@ core_turn(ArCore *core, PyObject *Py_UNUSED(ignored))
     core->bulk_left = AR_BULK_PER_TURN;
     run_jobs(core);
     ar_core_flush_dirty(core);
+    double end = 0.0;
+    int answered = answered_soon(core, AR_BULK_PER_TURN, &end);
     PyObject *result = take_interrupt(core);
-    if (result != NULL && core->watchers_changed) {
+    if (result != NULL && (core->watchers_changed || answered)) {
         Py_DECREF(result);
-        result = drain(core, 0);
+        result = drain(core, answered && !core->watchers_changed);
     }
     Py_DECREF(core);
     return result;

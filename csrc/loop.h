@@ -2,6 +2,7 @@
 #ifndef AR_LOOP_H
 #define AR_LOOP_H
 
+#include "busypoll.h"
 #include "libev.h"
 #include "state.h"
 
@@ -57,8 +58,10 @@ typedef struct ArCore {
     int reader_drains;    /* in a row that asked nobody but it */
     int read_anything;    /* set whenever a connection has read */
     Py_ssize_t bulk_left; /* bytes that may still be read and written in this drain or turn */
-    int turn_owed;        /* a turn was due, and asyncio had no memory for it */
-    int delivering;       /* a reply is being handed to its waiter: AR_DELIVER_... */
+    ar_busypoll busypoll;
+    int asked;      /* a command was sent that the server answers at once */
+    int turn_owed;  /* a turn was due, and asyncio had no memory for it */
+    int delivering; /* a reply is being handed to its waiter: AR_DELIVER_... */
     int turn_scheduled;
     int watchers_changed; /* libev has changes that reach the kernel in the next ev_run only */
     unsigned generation;  /* of the process: differs after fork() */
@@ -100,6 +103,8 @@ int ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
  * libev. */
 void ar_core_add_reader(ArCore *core, ev_io *reader);
 void ar_core_remove_reader(ArCore *core, const ev_io *reader);
+/* Written outside of a drain: if it pays, the next turn polls for the reply (busypoll.h). */
+void ar_core_poll_soon(ArCore *core);
 /* To be called after any change of a libev watcher outside of a libev callback. */
 void ar_core_watchers_changed(ArCore *core);
 void ar_core_timer_start(ArCore *core, ev_timer *timer, double seconds);
@@ -120,9 +125,6 @@ int ar_core_same_process(const ArCore *core);
 void ar_core_close(ArCore *core);
 void ar_core_cancel_timer(ArCore *core);
 void ar_core_flush_dirty(ArCore *core);
-
-/* Monotonic seconds. */
-double ar_monotonic(void);
 
 int ar_core_setup(PyObject *module, ar_state *state);
 

@@ -129,6 +129,26 @@ module_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(set_busy_poll_doc,
+             "set_busy_poll($module, seconds, /)\n--\n\n"
+             "How long a loop polls for a reply before it sleeps, at most; 0: not at all. Loops\n"
+             "that have a client already stay as they are. ValueError outside of 0 to 0.001.");
+
+static PyObject *
+module_set_busy_poll(PyObject *module, PyObject *argument)
+{
+    double seconds = PyFloat_AsDouble(argument);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!(seconds >= 0.0 && seconds <= AR_BUSYPOLL_MAX)) {
+        return PyErr_Format(PyExc_ValueError, "seconds of polling are 0 to 0.001, not %R",
+                            argument);
+    }
+    state_of(module)->busy_poll = seconds;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"configure", (PyCFunction)(void (*)(void))module_configure, METH_VARARGS | METH_KEYWORDS,
      configure_doc},
@@ -136,6 +156,7 @@ static PyMethodDef module_methods[] = {
      encode_doc},
     {"guard", (PyCFunction)(void (*)(void))module_guard, METH_FASTCALL, guard_doc},
     {"truth", module_truth, METH_O, truth_doc},
+    {"set_busy_poll", module_set_busy_poll, METH_O, set_busy_poll_doc},
     {"after_fork", module_after_fork, METH_NOARGS, after_fork_doc},
     {NULL},
 };
@@ -234,6 +255,7 @@ static int
 module_exec(PyObject *module)
 {
     ar_state *state = state_of(module);
+    state->busy_poll = AR_BUSYPOLL_DEFAULT;
     if (import_names(state) < 0 || intern_strings(state) < 0 || add_versions(module) < 0 ||
         ar_hot_setup(state) < 0 || ar_hot_add_names(module) < 0 ||
         ar_queue_setup(module, state) < 0 || ar_reader_setup(module, state) < 0 ||

@@ -104,6 +104,7 @@ typedef struct ar_state {
     ar_known_name known_names[AR_KNOWN_NAMES];
     /* Blocks of timeout() that have been entered and not left, on whatever thread. */
     Py_ssize_t open_scopes;
+    double busy_poll; /* seconds, see busypoll.h */
 } ar_state;
 
 #endif
