@@ -335,7 +335,9 @@ class Sentinel(BaseSentinel):
     async def _told_by(self, client: Any, service_name: str, state: Any) -> tuple[str, int]:
         """The address in the state of a master, or of the replica that is taking its place."""
         if "failover_in_progress" in state.get("flags", ()):
-            found = await client.sentinel_get_master_addr_by_name(service_name)
+            # Not by the method of that name: its reply is a TypeError with redis-py 7.0.
+            ask = "SENTINEL GET-MASTER-ADDR-BY-NAME"
+            found = await client.execute_command(ask, service_name)
             if found:
                 host, port = found
                 host = host.decode() if isinstance(host, bytes) else host

@@ -154,6 +154,12 @@ def test_outage_with_a_circuit_breaker(figure, many_descriptors, size):
     assert max(recovery) < 4.0
 
 
+def longest_pause(retry):
+    """Seconds between two attempts to connect: up to 1 with redis-py 8's policy, 8 with 7's."""
+    backoff = retry._backoff
+    return min(backoff._cap, backoff._base * 2 ** retry.get_retries())
+
+
 @pytest.mark.parametrize("breaker", [False, True], ids=["default", "circuit-breaker"])
 @pytest.mark.parametrize("size", sizes(everyday=(100, 1.0), long=(1000, 6.0)))
 def test_recovery(breaker, figure, many_descriptors, size):
@@ -179,17 +185,17 @@ def test_recovery(breaker, figure, many_descriptors, size):
         await asyncio.gather(*tasks)
         for caller in callers:
             await caller.client.aclose()
-        return recovery, connections
+        return recovery, connections, longest_pause(callers[0].client.get_retry())
 
     with RedisServer(config={"maxclients": 4000}) as server:
-        recovery, connections = run(main(), 120)
+        recovery, connections, pause = run(main(), 120)
     figure(
         "recovery-breaker" if breaker else "recovery",
         f"{clients:,} clients, {away:.0f} s away: half of them back after "
         f"{percentile(recovery, 0.5):.1f} s, all after {max(recovery):.1f} s, with "
         f"{connections / clients:.2f} connections each",
     )
-    assert max(recovery) < 3.0  # 2 s when nothing else runs
+    assert max(recovery) < pause + 2.0  # of which 1 s for a machine that does something else
     assert connections < clients * 1.2 + 20
 
 

@@ -146,6 +146,14 @@ async def test_discovery(group, sentinel):
     assert await sentinel.discover_slaves("nobody") == []
 
 
+async def test_in_the_middle_of_a_failover_the_promoted_one_is_told(group):
+    """By the Sentinel that leads it, which has the old one among its masters until the end."""
+    async with Sentinel(group.addresses[:1]) as leader:
+        new = await asyncio.to_thread(group.failover)
+        await asyncio.to_thread(group.wait_for_switch, new)
+        assert await leader.discover_master(NAME) == address(new)
+
+
 async def test_it_is_closed_at_the_end_of_its_block(group):
     async with Sentinel(group.addresses) as sentinel:
         assert isinstance(sentinel, Sentinel)
