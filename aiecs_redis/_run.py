@@ -103,8 +103,12 @@ def main(arguments: list[str]) -> int | None:
         (sys.stdout if arguments else sys.stderr).write(USAGE)
         return 0 if arguments else 2
     module = arguments[0] == "-m"
-    if (module and len(arguments) == 1) or (not module and arguments[0].startswith("-")):
-        sys.stderr.write(f"{USAGE}\naiecs_redis: name a script, or a module after -m\n")
+    if module and len(arguments) == 1:
+        sys.stderr.write(f"{USAGE}\naiecs_redis run: name a module after -m\n")
+        return 2
+    if not module and arguments[0].startswith("-"):
+        wrong = f"{arguments[0]!r} is no option of it: name a script, or -m and a module"
+        sys.stderr.write(f"{USAGE}\naiecs_redis run: {wrong}\n")
         return 2
     install()
     try:

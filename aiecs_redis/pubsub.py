@@ -81,6 +81,8 @@ class PubSub(PubSubMethods, BasePubSub):
     ) -> None:
         if overflow not in ("pause", "drop_oldest", "disconnect"):
             raise ValueError(f"overflow={overflow!r}: give 'pause', 'drop_oldest' or 'disconnect'")
+        if on_gap is not None and not callable(on_gap):
+            raise TypeError(f"on_gap={on_gap!r}: give a function, or None")
         if isinstance(buffer_limit, bool) or not isinstance(buffer_limit, int) or buffer_limit <= 0:
             raise ValueError(f"buffer_limit={buffer_limit!r}: give bytes, an int greater than 0")
         super().__init__(connection_pool, *args, **kwargs)

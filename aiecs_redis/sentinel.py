@@ -201,6 +201,10 @@ class Sentinel(BaseSentinel):
         force_master_ip: the host of the master, whatever the Sentinels say.
         **connection_kwargs: arguments for connections to the servers, which each client may
             override.
+
+    Raises:
+        TypeError: `sentinels` is a str.
+        ValueError: a wrong setting; it is named.
     """
 
     def __init__(
@@ -211,6 +215,8 @@ class Sentinel(BaseSentinel):
         force_master_ip: str | None = None,
         **connection_kwargs: Any,
     ) -> None:
+        if isinstance(sentinels, str):
+            raise TypeError(f"sentinels={sentinels!r}: give a list of (host, port)")
         if sentinel_kwargs is None:
             sentinel_kwargs = {
                 name: value

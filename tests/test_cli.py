@@ -113,6 +113,17 @@ def test_errors_name_their_remedy(cli, start_server, environment):
     status, _, err = cli("ping", "--host", server.host, "--port", server.port, "--tls")
     assert status == 1
     assert "--ca, REDIS_SSL_CA_CERTS" in err
+    status, _, err = cli("ping", "--host", server.host, "--port", server.port)
+    assert status == 1
+    assert "does the server speak nothing but TLS? --tls" in err
+    server = start_server()
+    at = ("--host", server.host, "--port", server.port)
+    status, _, err = cli("ping", *at, "--tls", "--timeout", "0.5")
+    assert status == 1
+    assert "does the server speak TLS? leave --tls out if not" in err
+    status, _, err = cli("ping", *at, "--user", "nobody")
+    assert status == 1
+    assert "see --user and --ask-password, or REDIS_PASSWORD" in err
 
 
 @pytest.mark.parametrize(
@@ -122,6 +133,25 @@ def test_errors_name_their_remedy(cli, start_server, environment):
         (("ping", "--port"), "--port"),
         (("ping", "--timeout", "0"), "--timeout=0"),
         (("ping", "--nonsense"), "--nonsense"),
+        (("ping", "--count", "0"), "--count=0: give a whole number, 1 or more"),
+        (("ping", "--interval", "-1"), "--interval=-1.0: give seconds, 0 or more"),
+        (("ping", "--timeout", "inf"), "--timeout=inf: give seconds"),
+        (("ping", "--socket", ""), "--socket='' is not valid"),
+        (("health", "--max-memory", "2"), "--max-memory=2.0: give a number from 0 to 1"),
+        (("health", "--max-latency", "nan"), "--max-latency=nan: give a number"),
+        (("serve", "--listen", ""), "--listen is empty"),
+        (("serve", "--interval", "nan"), "--interval=nan: give seconds above 0"),
+        (("top", "--interval", "nan"), "--interval"),
+        (("latency", "--interval", "nan"), "--interval"),
+        (("bench", "--seconds", "nan"), "--seconds"),
+        (("bench", "--svg", "nowhere/picture.svg"), "there is no folder 'nowhere'"),
+        (("scan", ""), "the pattern is empty"),
+        (("delete", "", "--yes"), "the pattern is empty"),
+        (("bigkeys", ""), "the pattern is empty"),
+        (("memory", "prefixes", ""), "the pattern is empty"),
+        (("memory", "prefixes", "--separator", ""), "--separator is empty"),
+        (("pubsub", ""), "the name of a channel is empty"),
+        (("publish", "", "hello"), "the name of a channel is empty"),
         (("nonsense",), "nonsense"),
         (("delete",), "pattern"),
         (("scan", "--limit", "x"), "limit"),
@@ -153,7 +183,18 @@ def test_ping_and_health_need_no_extra(environment):
     assert run("health").returncode == 0
     done = run("info")
     assert done.returncode == 2
-    assert done.stderr.strip().endswith("pip install 'aiecs-redis[cli]'")
+    assert done.stderr.strip() == (
+        "aiecs-redis: Every command but ping, health, serve and run needs typer:"
+        " pip install 'aiecs-redis[cli]'"
+    )
+    for arguments, status in ((["--help"], 0), ([], 2)):
+        done = run(*arguments)
+        assert done.returncode == status
+        said = done.stdout if status == 0 else done.stderr
+        for word in ("ping", "health", "serve", "run", "--url", "'aiecs-redis[cli]'"):
+            assert word in said
+        assert "bigkeys" not in done.stdout + done.stderr
+    assert run("--version").stdout.startswith("aiecs-redis ")
 
 
 # --------------------------------------------------------------------- showing
@@ -187,6 +228,18 @@ def test_latency(cli, ask):
     status, out, _ = cli("latency", "-c", "20", "-i", "0")
     assert status == 0
     assert "99 %" in out
+
+
+def test_latency_of_a_user_who_may_not_ask_for_events(cli, ask, start_server, environment):
+    server = start_server()
+    at = ("--port", server.port, "--db", "0", "--user", "guest", "-c", "5", "-i", "0")
+    with server.connect() as admin:
+        admin.acl_setuser(
+            "guest", enabled=True, passwords=["+s3cret"], commands=["+@all", "-latency"]
+        )
+    environment.setenv("REDIS_PASSWORD", "s3cret")
+    assert ask("latency", *at)["events"] == []
+    assert cli("latency", *at)[0] == 0
 
 
 def test_slowlog(cli, ask, admin, start_server):
@@ -261,7 +314,7 @@ def test_delete_asks_first(cli, full, monkeypatch):
     assert (status, out.strip()) == (0, "Deleted 31 keys.")
 
 
-def test_delete(cli, ask, full):
+def test_delete(cli, ask, full, monkeypatch):
     before = full.dbsize()
     found = ask("delete", "user:*", "--dry-run")
     assert (found["matching"], found["deleted"], len(found["examples"])) == (120, 0, 5)
@@ -275,7 +328,12 @@ def test_delete(cli, ask, full):
     found = ask("delete", "user:*", "--yes", "--batch", "50")
     assert found["deleted"] == 120
     assert full.dbsize() == before - 120
-    assert cli("delete", "bin*", "-y")[1] == "Deleted 1 keys.\n"
+    status, out, _ = cli("delete", "bin*", "-n")
+    assert out.startswith("Would delete 1 key, about ")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, err = cli("delete", "bin*")
+    assert "Delete it? [y/N]" in out + err
+    assert out.endswith("Deleted 1 key.\n")
     assert cli("delete", "user:*", "-y")[1] == "No key matches user:*.\n"
     assert ask("delete", "*", "--type", "list", "--yes")["deleted"] == 1
 
@@ -470,6 +528,60 @@ def test_main_leaves_no_loop_behind(cli):
     assert cli("ping")[0] == 0
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+def test_what_serve_can_be_told(cli):
+    status, out, _ = cli("serve", "--help")
+    assert status == 0
+    for words in ("address to answer on", "LISTEN", "its TCP port", "PORT", "(15)", "--url URL"):
+        assert words in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--bogus"], "'--bogus' is no option of it: name a script, or -m and a module"),
+        (["-m"], "name a module after -m"),
+    ],
+)
+def test_run_names_what_is_no_option(capfd, arguments, said):
+    from aiecs_redis.__main__ import main as whole
+
+    assert whole(["run", *arguments]) == 2
+    assert capfd.readouterr().err.endswith(f"aiecs_redis run: {said}\n")
+
+
+@pytest.mark.parametrize("options", [{"unix_socket": True}, {"tls": True}])
+def test_every_command_over_a_socket_and_tls(cli, start_server, options):
+    server = start_server(**options)
+    if "tls" in options:
+        at = ("--port", server.port, "--tls", "--ca", server.certificates.certificate("ca"))
+    else:
+        at = ("--socket", server.kwargs["unix_socket_path"])
+    short = ("--seconds", "0.02", "--rounds", "1", "--tasks", "2")
+    with server.connect() as admin:
+        admin.set("a", "1")
+    for command in (
+        ("ping",),
+        ("health",),
+        ("info", "server"),
+        ("top", "-c", "1", "-i", "0.1"),
+        ("latency", "-c", "3"),
+        ("slowlog",),
+        ("scan",),
+        ("bigkeys",),
+        ("memory", "usage"),
+        ("memory", "prefixes"),
+        ("memory", "purge"),
+        ("publish", "news", "hello"),
+        ("alerts",),
+        ("doctor",),
+        ("bench", *short),
+        ("delete", "a", "--yes"),
+    ):
+        status, out, err = cli(*command, *at, "--db", "0")
+        assert status == 0, (command, err)
+        assert out, command
 
 
 @pytest.mark.parametrize("arguments, port", [(["--listen-port", "99999"], None), ([], "tcp")])

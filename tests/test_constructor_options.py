@@ -915,3 +915,10 @@ async def test_a_change_that_is_wrong_is_told(case):
     client.connection_pool.connection_kwargs["socket_timeout"] = 5
     assert await client.get("key") is None
     await client.aclose()
+
+
+def test_what_is_no_function_and_no_list_of_sentinels():
+    with pytest.raises(TypeError, match="on_gap='print': give a function, or None"):
+        aiecs_redis.Redis().pubsub(on_gap="print")
+    with pytest.raises(TypeError, match=r"sentinels='localhost:26379': give a list of \(host, port"):
+        aiecs_redis.Sentinel("localhost:26379")

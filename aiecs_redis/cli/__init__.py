@@ -1,8 +1,8 @@
 """The command line: `aiecs-redis ...`, or `python -m aiecs_redis ...`.
 
 `main()` takes the connection's options out of the arguments, wherever they stand. `ping`,
-`health` and `serve` need nothing but this package, so that a container works without the extra; the
-other commands are made with Typer and Rich (extra `cli`).
+`health`, `serve` and `run` need nothing but this package, so that a container works without the
+extra; the other commands are made with Typer and Rich (extra `cli`).
 
 Exit status: 0 for yes and done, 1 for no and failed, 2 for what was asked wrongly, 130 for Ctrl-C.
 """
@@ -49,20 +49,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(TimeoutError("the server did not answer in time"), 1)
 
 
+_NO_PASSWORD = ("HELLO must be called with", "NOAUTH", "Authentication required")
 _REMEDIES = (
-    ("HELLO must be called with", "the server asks for a password: REDIS_PASSWORD, --ask-password"),
-    ("NOAUTH", "the server asks for a password: REDIS_PASSWORD, --ask-password"),
-    ("Authentication required", "the server asks for a password: REDIS_PASSWORD, --ask-password"),
     ("certificate verify failed", "name the authority's certificates: --ca, REDIS_SSL_CA_CERTS"),
+    ("invalid username-password pair", "see --user and --ask-password, or REDIS_PASSWORD"),
 )
+_REMEDIES_WITH_TLS = (("Timeout connecting", "does the server speak TLS? leave --tls out if not"),)
+_REMEDIES_WITHOUT_TLS = (("reset by peer", "does the server speak nothing but TLS? --tls"),)
 
 
 def explained(exc: BaseException) -> str:
     """An error in one sentence, with its remedy where one is known."""
+    from aiecs_redis.cli.connection import speaks_tls
+
     text = str(exc) or type(exc).__name__
-    for part, remedy in _REMEDIES:
+    if any(part in text for part in _NO_PASSWORD):
+        return "the server asks for a password: REDIS_PASSWORD, --ask-password"
+    also = _REMEDIES_WITH_TLS if speaks_tls() else _REMEDIES_WITHOUT_TLS
+    for part, remedy in (*_REMEDIES, *also):
         if part in text:
-            return remedy if "password" in remedy else f"{text} ({remedy})"
+            return f"{text} ({remedy})"
     return text
 
 
@@ -76,8 +82,15 @@ def _dispatch(arguments: list[str]) -> int:
 
     if arguments and arguments[0] in plain.COMMANDS:
         return plain.run_command(arguments)
-    need("typer", "cli", "The command line")
-    need("rich", "cli", "The command line")
+    if arguments == ["--version"]:
+        return plain.version()
+    try:
+        for module in ("typer", "rich"):
+            need(module, "cli", f"Every command but {plain.NAMES}")
+    except MissingExtraError:
+        if arguments and arguments != ["--help"]:
+            raise
+        return plain.usage(sys.stdout if arguments else sys.stderr)
     from aiecs_redis.cli.app import run
 
     return run(arguments)

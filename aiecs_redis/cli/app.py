@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 import typer
 
 from aiecs_redis.cli import (
@@ -27,14 +25,7 @@ __all__ = ["run"]
 
 def _version(wanted: bool) -> None:
     if wanted:
-        import redis
-
-        try:
-            ours = metadata.version("aiecs-redis")
-        except metadata.PackageNotFoundError:
-            ours = "(not installed)"
-        print(f"aiecs-redis {ours}, redis-py {redis.__version__}")
-        raise typer.Exit
+        raise typer.Exit(plain.version())
 
 
 app: typer.Typer = typer.Typer(

@@ -12,6 +12,7 @@ from typing import Any, Optional
 import redis
 import typer
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._bind import BaseRedis
 from aiecs_redis.cli.chart import Bar, svg
 from aiecs_redis.cli.connection import connected, run
@@ -149,6 +150,9 @@ def bench(
     picture: Optional[Path] = typer.Option(None, "--svg", help="Draw the result to this file."),
 ) -> None:
     """Compare this client with redis-py on your server. Uses one key, and deletes it."""
+    checks.seconds("--seconds", seconds)
+    if picture is not None and not picture.parent.is_dir():
+        raise ValueError(f"--svg={picture}: there is no folder {str(picture.parent)!r}")
     where, results = run(lambda: _bench(seconds, rounds, tasks, size))
     labels = ("aiecs_redis", f"redis-py {redis.__version__}")
     if picture is not None:

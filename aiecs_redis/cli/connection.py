@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from aiecs_redis import _checks as checks
 from aiecs_redis import settings
 from aiecs_redis._nodes import is_cluster, node_settings
 from aiecs_redis._opening import open_redis
@@ -24,6 +25,7 @@ __all__ = [
     "current",
     "each_master",
     "run",
+    "speaks_tls",
     "take_options",
 ]
 
@@ -60,6 +62,9 @@ class Options:
     json: bool = False
 
 
+_OPTIONS = {"unix_socket_path": "socket", "username": "user", "ssl_ca_certs": "ca"}
+"""Options that are called otherwise than their settings."""
+
 _current: ContextVar[Options] = ContextVar("options")
 
 
@@ -67,6 +72,14 @@ def current() -> Options:
     """The options of the command that runs."""
     found = _current.get(None)
     return Options() if found is None else found
+
+
+def speaks_tls() -> bool:
+    """Whether the command speaks TLS to its server."""
+    try:
+        return bool(settings.load(_settings({})).get("ssl"))
+    except ValueError:  # somebody else's to tell
+        return False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,12 +113,17 @@ def take_options(arguments: list[str]) -> list[str]:
     found, rest = _parser().parse_known_args(arguments[:end])
     known = vars(found)
     options = Options(json=known.pop("json"), timeout=known.pop("timeout"))
-    if not options.timeout > 0:
-        raise ValueError(f"--timeout={options.timeout}: give a number of seconds above 0")
+    checks.seconds("--timeout", options.timeout)
     if known.pop("ask_password"):
         known["password"] = getpass.getpass("Redis password: ")
     given = {key: value for key, value in known.items() if value is not None}
-    options.config = settings.check(given)
+    try:
+        options.config = settings.check(given)
+    except ValueError as exc:
+        name, _, said = str(exc).partition("=")
+        if name not in given:
+            raise
+        raise ValueError(f"--{_OPTIONS.get(name, name)}={said}") from None
     _current.set(options)
     return [*rest, *arguments[end:]]
 

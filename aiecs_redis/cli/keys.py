@@ -8,9 +8,16 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aiecs_redis.cli.connection import each_master, run
-from aiecs_redis.cli.output import emit, human_bytes, human_count, machine, notes
+from aiecs_redis.cli.output import counted, emit, human_bytes, machine, notes
 
 EXAMPLES = 5
+
+
+def wanted(pattern: str) -> str:
+    """The pattern, which an empty variable of a shell is not."""
+    if not pattern:
+        raise ValueError("the pattern is empty: give one, such as 'user:*'")
+    return pattern
 
 
 def progress() -> Progress:
@@ -73,6 +80,7 @@ def scan(
     batch: int = typer.Option(1000, "--batch", "-b", min=1, help="Keys looked at in one go."),
 ) -> None:
     """List the keys that match a pattern, one in a line."""
+    wanted(pattern)
     run(lambda: _scan(pattern, kind, limit, batch))
 
 
@@ -147,14 +155,15 @@ def _summary(found: dict[str, Any]) -> str:
     examples = ", ".join(found["examples"])
     more = ", ..." if found["matching"] > len(found["examples"]) else ""
     size = human_bytes(found["estimated_bytes"])
-    count = human_count(found["matching"])
-    return f"{count} keys, about {size}, at {found['server']}: {examples}{more}"
+    keys = counted(found["matching"], "key")
+    return f"{keys}, about {size}, at {found['server']}: {examples}{more}"
 
 
 def _ask(found: dict[str, Any]) -> None:
     if machine():
         raise ValueError("delete --json deletes nothing without --yes (or try --dry-run)")
-    typer.confirm(f"{_summary(found)}\nDelete them?", abort=True, err=True)
+    them = "it" if found["matching"] == 1 else "them"
+    typer.confirm(f"{_summary(found)}\nDelete {them}?", abort=True, err=True)
 
 
 def delete(
@@ -165,6 +174,7 @@ def delete(
     batch: int = typer.Option(500, "--batch", "-b", min=1, help="Keys in one go."),
 ) -> None:
     """Delete the keys that match a pattern, in batches (SCAN, UNLINK)."""
+    wanted(pattern)
     found = run(lambda: _delete(pattern, kind, batch, dry_run, yes))
     if machine():
         emit(found)
@@ -173,4 +183,4 @@ def delete(
     elif dry_run:
         print(f"Would delete {_summary(found)}")
     else:
-        print(f"Deleted {human_count(found['deleted'])} keys.")
+        print(f"Deleted {counted(found['deleted'], 'key')}.")

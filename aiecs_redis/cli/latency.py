@@ -5,7 +5,9 @@ import time
 from typing import Any
 
 import typer
+from redis.exceptions import ResponseError
 
+from aiecs_redis import _checks as checks
 from aiecs_redis.cli.connection import connected, run
 from aiecs_redis.cli.output import bar, console, emit, fields, human_seconds, machine, table
 
@@ -23,7 +25,7 @@ async def _measure(count: int, interval: float) -> tuple[str, list[float], list[
             await asyncio.sleep(interval)
         try:
             events = await anything.execute_command("LATENCY", "LATEST")
-        except Exception:  # not allowed, or not there: the measurement stands for itself
+        except ResponseError:  # not allowed, or not there: the measurement stands for itself
             events = []
     return where, taken, events
 
@@ -53,6 +55,7 @@ def latency(
     interval: float = typer.Option(0.01, "--interval", "-i", min=0, help="Seconds between."),
 ) -> None:
     """Measure the round trip of PING; show the server's own latency events too."""
+    checks.seconds("--interval", interval, zero=True)
     where, taken, events = run(lambda: _measure(count, interval))
     taken.sort()
     figures = {name: _part(taken, part) for name, part in PARTS}

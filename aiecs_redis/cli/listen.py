@@ -55,6 +55,11 @@ def monitor(
 # ---------------------------------------------------------------------- pubsub
 
 
+def _named(channels: list[str]) -> None:
+    if not all(channels):
+        raise ValueError("the name of a channel is empty: give at least one character")
+
+
 async def _listen(channels: list[str], patterns: list[str], count: Optional[int]) -> None:
     async with connected(socket_timeout=None) as (client, _):
         anything: Any = client
@@ -82,6 +87,7 @@ def pubsub(
     count: Optional[int] = typer.Option(None, "--count", "-c", min=1, help="Then stop."),
 ) -> None:
     """Show the messages of channels, as they come."""
+    _named(channels)
     patterns = [name for name in channels if any(sign in name for sign in "*?[")]
     plain = [name for name in channels if name not in patterns]
     run(lambda: _listen(plain, patterns, count))
@@ -98,6 +104,7 @@ def publish(
     message: str = typer.Argument(..., help="Text to send."),
 ) -> None:
     """Send a message to a channel."""
+    _named([channel])
     receivers = run(lambda: _publish(channel, message))
     if machine():
         emit({"receivers": receivers})

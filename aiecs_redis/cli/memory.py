@@ -9,10 +9,11 @@ import typer
 
 from aiecs_redis._server_info import read_info
 from aiecs_redis.cli.connection import connected, each_master, run
-from aiecs_redis.cli.keys import batches, printable, progress
+from aiecs_redis.cli.keys import batches, printable, progress, wanted
 from aiecs_redis.cli.output import (
     bar,
     console,
+    counted,
     emit,
     fields,
     human_bytes,
@@ -105,16 +106,21 @@ def bigkeys(
     samples: int = typer.Option(5, "--samples", min=0, help="Of large values; 0 for all."),
 ) -> None:
     """Show the keys that take most memory."""
+    wanted(pattern)
     keys, seen, total = run(lambda: _bigkeys(pattern, count, samples))
     if machine():
         emit({"keys": [vars(key) for key in keys], "seen": seen, "bytes": total})
+        return
+    if not keys:
+        print(f"No key matches {pattern}.")
         return
     rows = [
         (human_bytes(k.memory), f"{k.memory / total:.1%}", k.kind, human_count(k.length), k.name)
         for k in keys
     ]
     console().print(table(("memory>", "part>", "type", "length>", "key"), rows))
-    print(f"\n{human_count(seen)} keys take {human_bytes(total)}.")
+    take = "takes" if seen == 1 else "take"
+    print(f"\n{counted(seen, 'key')} {take} {human_bytes(total)}.")
 
 
 # --------------------------------------------------------------------- prefixes
@@ -167,8 +173,9 @@ def prefixes(
     count: int = typer.Option(30, "--count", "-c", min=1, help="How many to show."),
 ) -> None:
     """Show how much memory the keys of each prefix take, and how many never expire."""
+    wanted(pattern)
     if not separator:
-        raise ValueError("--separator must not be empty")
+        raise ValueError("--separator is empty: give what stands between the pieces of a name")
     keys, memory, lasting = run(lambda: _prefixes(pattern, separator, depth, every))
     total = sum(memory.values())
     if machine():
@@ -178,6 +185,9 @@ def prefixes(
                 for p, size in memory.most_common()
             ]
         )
+        return
+    if not memory:
+        print(f"No key matches {pattern}.")
         return
     rows = [
         (

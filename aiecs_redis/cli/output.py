@@ -17,6 +17,7 @@ from aiecs_redis.cli.connection import current
 __all__ = [
     "bar",
     "console",
+    "counted",
     "emit",
     "fields",
     "human_bytes",
@@ -93,6 +94,11 @@ def human_bytes(value: float) -> str:
 def human_count(value: float) -> str:
     """12345 as "12,345"."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.1f}"
+
+
+def counted(value: int, thing: str) -> str:
+    """1 and 12345 of "key" as "1 key", "12,345 keys"."""
+    return f"{human_count(value)} {thing}{'' if value == 1 else 's'}"
 
 
 def human_seconds(value: float) -> str:

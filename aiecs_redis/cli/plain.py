@@ -1,4 +1,4 @@
-"""`ping`, `health` and `serve`: they need no extra, and start fast."""
+"""`ping`, `health` and `serve`: they need no extra, and start fast; what is said without it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,51 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
+from importlib import metadata
+from typing import Any, TextIO
 
 from redis.exceptions import RedisClusterException, RedisError
 
+from aiecs_redis import _checks as checks
 from aiecs_redis import settings
 from aiecs_redis._server_info import ServerInfo, cluster_problem, read_info
 from aiecs_redis.cli import explained
 from aiecs_redis.cli.connection import CONNECTION_HELP, connected, current, run
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "NAMES", "plain_parser", "run_command", "usage", "version"]
+
+NAMES = "ping, health, serve and run"
+"""The commands that need no extra."""
 
 
-def _parser(name: str, text: str) -> argparse.ArgumentParser:
+def version() -> int:
+    """`--version`."""
+    import redis
+
+    try:
+        ours = metadata.version("aiecs-redis")
+    except metadata.PackageNotFoundError:
+        ours = "(not installed)"
+    print(f"aiecs-redis {ours}, redis-py {redis.__version__}")
+    return 0
+
+
+def usage(out: TextIO) -> int:
+    """`--help`, and no command at all, without the extra; the exit status."""
+    out.write(
+        "usage: aiecs-redis COMMAND ...\n\n"
+        "Operate a Redis server. These commands work here, each has --help:\n"
+        "  ping     Send PING, and tell how long the answer takes.\n"
+        "  health   Tell whether the server is well: exit status 0, else 1.\n"
+        "  serve    Answer probes, export metrics and log alerts until SIGTERM.\n"
+        "  run      Run a Python script or module with native redis.asyncio clients.\n\n"
+        "Many more come with: pip install 'aiecs-redis[cli]'\n\n" + CONNECTION_HELP
+    )
+    return 0 if out is sys.stdout else 2
+
+
+def plain_parser(name: str, text: str) -> argparse.ArgumentParser:
+    """The parser of a command, with the connection's options in its help."""
     return argparse.ArgumentParser(
         prog=f"aiecs-redis {name}",
         description=text,
@@ -50,12 +82,12 @@ async def _ping(count: int, interval: float) -> int:
 
 def ping(arguments: list[str]) -> int:
     """Send PING; 0 if the server answers."""
-    parser = _parser("ping", "Send PING, and tell how long the answer takes.")
+    parser = plain_parser("ping", "Send PING, and tell how long the answer takes.")
     parser.add_argument("--count", "-c", type=int, default=1, help="how many (1)")
     parser.add_argument("--interval", "-i", type=float, default=1.0, help="seconds between (1)")
     options = parser.parse_args(arguments)
-    if options.count < 1:
-        parser.error("--count has to be 1 or more")
+    checks.whole("--count", options.count, 1)
+    checks.seconds("--interval", options.interval, zero=True)
     return run(lambda: _ping(options.count, options.interval))
 
 
@@ -107,7 +139,7 @@ async def _health(max_memory: float | None, max_latency: float | None) -> int:
 
 def health(arguments: list[str]) -> int:
     """Tell whether the server is well; 0 for yes, 1 for no. Made for HEALTHCHECK."""
-    parser = _parser("health", "Tell whether the server is well: exit status 0, else 1.")
+    parser = plain_parser("health", "Tell whether the server is well: exit status 0, else 1.")
     parser.add_argument(
         "--max-memory",
         type=float,
@@ -118,6 +150,10 @@ def health(arguments: list[str]) -> int:
         "--max-latency", type=float, metavar="MS", help="unwell when PING takes longer"
     )
     options = parser.parse_args(arguments)
+    if options.max_memory is not None:
+        checks.number("--max-memory", options.max_memory, 0, 1)
+    if options.max_latency is not None:
+        checks.number("--max-latency", options.max_latency, 0, 1e9)
     return run(lambda: _health(options.max_memory, options.max_latency))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import importlib.util
@@ -13,8 +12,10 @@ import sys
 
 from redis.exceptions import RedisClusterException, RedisError
 
+from aiecs_redis import _checks as checks
 from aiecs_redis.alerts import Alerts
 from aiecs_redis.cli.connection import current, run
+from aiecs_redis.cli.plain import plain_parser
 from aiecs_redis.health import HealthServer
 from aiecs_redis.redis_client import RedisClient
 
@@ -82,21 +83,35 @@ async def _serve(host: str, port: int, interval: float) -> int:
 
 def serve(arguments: list[str]) -> int:
     """Answer probes, export metrics and log alerts until SIGTERM."""
-    parser = argparse.ArgumentParser(
-        prog="aiecs-redis serve",
-        description="Connect to the server, answer /livez, /readyz and (extra prometheus) /metrics "
-        "over HTTP, and log alerts; until SIGTERM or Ctrl-C. The start command of the container.",
+    parser = plain_parser(
+        "serve",
+        "Connect to the server, answer /livez, /readyz and (extra prometheus) /metrics over HTTP,\n"
+        "and log alerts; until SIGTERM or Ctrl-C. The start command of the container.",
     )
-    parser.add_argument("--listen", default=os.environ.get("LISTEN", "127.0.0.1"), metavar="HOST")
     parser.add_argument(
-        "--listen-port", type=int, default=os.environ.get("PORT", "8080"), metavar="PORT"
+        "--listen",
+        default=os.environ.get("LISTEN", "127.0.0.1"),
+        metavar="HOST",
+        help="address to answer on, 0.0.0.0 for all (LISTEN, else 127.0.0.1)",
     )
-    parser.add_argument("--interval", type=float, default=15.0, help="seconds between two looks")
+    parser.add_argument(
+        "--listen-port",
+        type=int,
+        default=os.environ.get("PORT", "8080"),
+        metavar="PORT",
+        help="its TCP port, 0 for a free one (PORT, else 8080)",
+    )
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=15.0,
+        metavar="SECONDS",
+        help="between two looks at the server (15)",
+    )
     options = parser.parse_args(arguments)
-    if not 0 <= options.listen_port <= 65535:
-        parser.error(f"--listen-port={options.listen_port}: give a number from 0 to 65535")
-    if not options.interval > 0:
-        parser.error("--interval has to be above 0")
+    checks.filled("--listen", options.listen)
+    checks.whole("--listen-port", options.listen_port, 0, 65535)
+    checks.seconds("--interval", options.interval)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )

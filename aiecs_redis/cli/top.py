@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from aiecs_redis import _checks as checks
 from aiecs_redis._server_info import ServerInfo, read_info
 from aiecs_redis.cli.connection import connected, run
 from aiecs_redis.cli.output import (
@@ -162,4 +163,5 @@ def top(
     count: Optional[int] = typer.Option(None, "--count", "-c", min=1, help="Then stop."),
 ) -> None:
     """Show what the server does: commands, memory, clients, hit rate. Ctrl-C ends it."""
+    checks.seconds("--interval", interval)
     run(lambda: _top(interval, count))
