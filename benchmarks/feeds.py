@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Callable
 from benchmarks import data
 from benchmarks.address import Address
 from benchmarks.clients.commands import Commands
+from benchmarks.publisher import NAME
 
 if TYPE_CHECKING:
     import redis
@@ -23,7 +24,7 @@ Feed = Callable[[Commands, Address], AbstractAsyncContextManager[Commands]]
 """Starts it for a connected client, and gives the commands that the workload uses."""
 
 BATCHES_AHEAD = 25
-SUBSCRIBE_SECONDS = 10.0
+SERVER_SECONDS = 10.0
 POLL_SECONDS = 0.01
 UNLIMITED = "pubsub 0 0 0"
 LIMIT = "client-output-buffer-limit"
@@ -55,6 +56,7 @@ def published_to(kind: str) -> Feed:
                         assert publisher.stdin is not None
                         yield replace(commands, receive=_paid(receive, publisher.stdin.write))
                         publisher.kill()  # it may be in the middle of a batch
+                    await _wait_until_published(control)
             finally:
                 control.config_set(LIMIT, limits)
 
@@ -62,10 +64,25 @@ def published_to(kind: str) -> Feed:
 
 
 async def _wait_until_subscribed(control: redis.Redis) -> None:
-    limit = time.monotonic() + SUBSCRIBE_SECONDS
-    while dict(control.pubsub_numsub(data.CHANNEL)).get(data.CHANNEL.encode()) != 1:
+    await _wait_until(
+        "there is a subscription",
+        lambda: dict(control.pubsub_numsub(data.CHANNEL)).get(data.CHANNEL.encode()) == 1,
+    )
+
+
+async def _wait_until_published(control: redis.Redis) -> None:
+    """What a publisher had sent would otherwise be the first messages of the next subscriber."""
+    await _wait_until(
+        "the publisher is gone",
+        lambda: NAME not in {client["name"] for client in control.client_list()},
+    )
+
+
+async def _wait_until(what: str, true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + SERVER_SECONDS
+    while not true():
         if time.monotonic() > limit:
-            raise TimeoutError(f"no subscription in {SUBSCRIBE_SECONDS} seconds")
+            raise TimeoutError(f"not in {SERVER_SECONDS} seconds: {what}")
         await asyncio.sleep(POLL_SECONDS)
 
 

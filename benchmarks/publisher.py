@@ -15,6 +15,7 @@ from benchmarks import data
 from benchmarks.address import Address
 
 READ_BYTES = 4096
+NAME = "publisher"  # of its connection, as the server knows it
 
 
 def encode(*arguments: bytes) -> bytes:
@@ -27,6 +28,7 @@ def encode(*arguments: bytes) -> bytes:
 def publish(address: Address, channel: str) -> None:
     batch = b"".join(encode(b"PUBLISH", channel.encode(), message) for message in data.messages())
     with socket.create_connection(address) as connection:
+        connection.sendall(encode(b"CLIENT", b"SETNAME", NAME.encode()))
         connection.sendall(encode(b"CLIENT", b"REPLY", b"OFF"))
         while wanted := os.read(sys.stdin.fileno(), READ_BYTES):
             for _ in wanted:
