@@ -215,7 +215,8 @@ class Sentinel(BaseSentinel):
         force_master_ip: str | None = None,
         **connection_kwargs: Any,
     ) -> None:
-        if isinstance(sentinels, str):
+        given: Any = sentinels
+        if isinstance(given, str):
             raise TypeError(f"sentinels={sentinels!r}: give a list of (host, port)")
         if sentinel_kwargs is None:
             sentinel_kwargs = {

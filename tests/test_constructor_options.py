@@ -920,5 +920,7 @@ async def test_a_change_that_is_wrong_is_told(case):
 def test_what_is_no_function_and_no_list_of_sentinels():
     with pytest.raises(TypeError, match="on_gap='print': give a function, or None"):
         aiecs_redis.Redis().pubsub(on_gap="print")
-    with pytest.raises(TypeError, match=r"sentinels='localhost:26379': give a list of \(host, port"):
+    with pytest.raises(
+        TypeError, match=r"sentinels='localhost:26379': give a list of \(host, port"
+    ):
         aiecs_redis.Sentinel("localhost:26379")
