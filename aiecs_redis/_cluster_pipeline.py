@@ -117,6 +117,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         Raises:
             redis.exceptions.CrossSlotTransactionError: they are in several slots.
             redis.exceptions.RedisClusterException: the pipeline is no transaction.
+            redis.exceptions.RedisError: multi() was called already.
         """
         if not self._transaction:
             raise RedisClusterException(
@@ -161,7 +162,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         return self.cluster_client._topology.client(node.host, int(node.port))
 
     async def unwatch(self) -> Any:  # type: ignore[override]
-        """Forget the keys that are watched."""
+        """Forget the keys that are watched.
+
+        Raises:
+            redis.exceptions.RedisClusterException: the pipeline is no transaction.
+        """
         if not self._transaction:
             raise RedisClusterException(
                 "method unwatch() is not supported outside of transactional context"
@@ -169,7 +174,12 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         return await self._inner.unwatch() if self._inner is not None else True
 
     def multi(self) -> None:
-        """From now on queue commands, until execute()."""
+        """From now on queue commands, until execute().
+
+        Raises:
+            redis.exceptions.RedisClusterException: the pipeline is no transaction.
+            redis.exceptions.RedisError: multi() was called already, or commands are queued.
+        """
         if not self._transaction:
             raise RedisClusterException(
                 "method multi() is not supported outside of transactional context"
@@ -182,7 +192,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         self._core.watching = False
 
     async def discard(self) -> None:
-        """Drop what is queued, and forget the keys that are watched."""
+        """Drop what is queued, and forget the keys that are watched.
+
+        Raises:
+            redis.exceptions.RedisClusterException: the pipeline is no transaction.
+        """
         if not self._transaction:
             raise RedisClusterException(
                 "method discard() is not supported outside of transactional context"
@@ -190,7 +204,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         await self.reset()
 
     async def unlink(self, *names: Any) -> Any:
-        """Queue UNLINK; outside of a transaction of one key, as redis-py's."""
+        """Queue UNLINK; outside of a transaction of one key, as redis-py's.
+
+        Raises:
+            redis.exceptions.RedisClusterException: several keys, outside of a transaction.
+        """
         if not self._transaction and len(names) != 1:
             raise RedisClusterException(
                 "unlinking multiple keys is not implemented in pipeline command"
@@ -198,7 +216,14 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         return self.execute_command("UNLINK", *names)
 
     def mset_nonatomic(self, mapping: Any) -> Any:
-        """Queue an MSET for each slot that the keys are in."""
+        """Queue an MSET for each slot that the keys are in.
+
+        Args:
+            mapping: values by key.
+
+        Raises:
+            NotImplementedError: the pipeline is a transaction.
+        """
         if self._transaction:
             raise NotImplementedError("Method is not supported in transactional context.")
         for pairs in self.cluster_client._partition_pairs_by_slot(mapping).values():

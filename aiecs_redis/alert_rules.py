@@ -101,7 +101,7 @@ class Rule:
         return value >= self.clear if self.below else value <= self.clear
 
     def sentence(self, value: float | None, firing: bool) -> str:
-        """What the alert says."""
+        """What the alert says of a figure (`value`, None: not known) that is `firing` or over."""
         number = (value or 0.0) * self.scale
         shown = self.text.format(value=f"{number:.4g}")
         limit = self.limit if firing else self.clear

@@ -230,7 +230,11 @@ async def _tell(notify: Notify, alert: Alert) -> None:
 
 
 def log_alerts(log: logging.Logger | None = None) -> Notify:
-    """Return a function that logs alerts: critical as an error, the end of one as info."""
+    """Return a function that logs alerts: critical as an error, the end of one as info.
+
+    Args:
+        log: logger to use; this module's own by default.
+    """
     target = log or logger
 
     def notify(alert: Alert) -> None:

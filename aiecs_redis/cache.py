@@ -214,6 +214,10 @@ class CacheManager:
         """The value if this process has it, else `default`; None if it is known to be absent.
 
         Asks nobody, and takes a few hundred nanoseconds.
+
+        Args:
+            key: its name, without the prefix.
+            default: whatever is wanted when this process does not know.
         """
         entry = self._entries.get(key)
         if entry is None or entry[1] <= monotonic():

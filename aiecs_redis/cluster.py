@@ -111,6 +111,10 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
 
     MGET, MSET, DEL, EXISTS, TOUCH and UNLINK take keys of several slots; so do the parts of a
     pipeline. Neither is atomic then.
+
+    Raises:
+        ValueError: an option has no such value; it is named.
+        redis.exceptions.RedisClusterException: no node is named, or a database other than 0.
     """
 
     __slots__ = ("_core",)  # Forward finds it there
@@ -264,6 +268,9 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         """A queue of commands, sent to all nodes concerned at once; the replies in order.
 
         With `transaction=True` between MULTI and EXEC, all keys in one slot; WATCH is possible.
+
+        Raises:
+            redis.exceptions.RedisClusterException: `shard_hint` is given.
         """
         if shard_hint:
             raise redis.exceptions.RedisClusterException("shard_hint is deprecated in cluster mode")

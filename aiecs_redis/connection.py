@@ -148,7 +148,13 @@ class LeasedConnection(_LinkConnection):
         return cast("list[bytes]", _Commands(tuple(command) for command in commands))
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Send what pack_commands() returned, or bytes."""
+        """Send what pack_commands() returned, or bytes.
+
+        Raises:
+            redis.exceptions.TimeoutError: nothing was taken for `socket_timeout` seconds; the
+                connection is closed then.
+            redis.exceptions.DataError: an argument that cannot be sent.
+        """
         if not isinstance(command, _Commands):
             await super().send_packed_command(command, check_health)
             return

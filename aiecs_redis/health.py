@@ -161,7 +161,7 @@ def health_app(
     timeout: float = 1.0,
     metrics: Metrics | None = None,
 ) -> ASGIApp:
-    """Return an ASGI application with /livez, /readyz and /healthz.
+    """Return an ASGI application with /livez, /readyz and /healthz, for the scope "http".
 
     Args:
         client: the client, or a `HealthCheck` of it.
@@ -171,6 +171,7 @@ def health_app(
     Raises:
         TypeError: the client is none, or metrics no function.
         ValueError: timeout is not above 0.
+        RuntimeError: from the application, for any other scope.
     """
     routes = _Routes(_as_check(client, timeout), metrics)
 

@@ -220,6 +220,9 @@ async def current_client(client: Any) -> Any:
 async def native_client(client: Any) -> Redis | RedisCluster:
     """Return the `Redis` or `RedisCluster` of a `RedisClient`, or the one that was given.
 
+    Args:
+        client: one of the three.
+
     Raises:
         RuntimeError: the RedisClient is not initialized.
         TypeError: it is none of these.

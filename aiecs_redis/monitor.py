@@ -163,9 +163,13 @@ class RedisMonitor:
     async def log_slow(self, seconds: float | None, size: int = 128) -> None:
         """Log and keep commands that took this long; see `ClientMetrics.log_slow`.
 
+        Args:
+            seconds: from which latency on; None turns the log off.
+            size: how many to keep.
+
         Raises:
             RuntimeError: the RedisClient is not initialized.
-            ValueError: a negative number.
+            ValueError: seconds is negative, or size is not above 0.
         """
         (await self.metrics()).log_slow(seconds, size)
 

@@ -64,6 +64,10 @@ class PubSub(PubSubMethods, BasePubSub):
         overflow: what to do beyond: "pause" (default) leaves them to the server, which ends the
             connection when its client-output-buffer-limit is reached; "drop_oldest" forgets the
             oldest; "disconnect" ends the connection here.
+
+    Raises:
+        TypeError: `on_gap` is no function.
+        ValueError: there is no such overflow, or the limit is no int above 0.
     """
 
     connection: Any = None  # what a refused constructor leaves behind

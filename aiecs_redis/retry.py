@@ -109,11 +109,19 @@ class RetryPolicy:
             raise TypeError(f"retry_on={self.retry_on!r}: give a tuple of exception classes")
 
     def replace(self, **changes: Any) -> RetryPolicy:
-        """The same policy with other values."""
+        """The same policy with other values.
+
+        Args:
+            **changes: arguments of the constructor.
+
+        Raises:
+            ValueError: a number that makes no sense; it is named.
+            TypeError: there is no such argument; or as of the constructor.
+        """
         return dataclasses.replace(self, **changes)
 
     def repeats(self, exc: Exception) -> bool:
-        """Whether this exception leads to another attempt (if there is one left)."""
+        """Whether this exception, `exc`, leads to another attempt (if there is one left)."""
         if isinstance(exc, OutcomeUnknownError):
             return self.idempotent
         return isinstance(exc, self.retry_on) and not isinstance(exc, _HOPELESS)

@@ -249,6 +249,9 @@ class Sentinel(BaseSentinel):
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return host and port of the master.
 
+        Args:
+            service_name: of the master, to the Sentinels.
+
         The Sentinels are asked one after the other; one that does not answer at once does not
         keep the next from being asked.
 
@@ -305,7 +308,11 @@ class Sentinel(BaseSentinel):
         raise error
 
     async def discover_slaves(self, service_name: str) -> Sequence[tuple[str, int]]:
-        """Return host and port of the replicas that are well; [] when nobody knows any."""
+        """Return host and port of the replicas that are well; [] when nobody knows any.
+
+        Args:
+            service_name: of their master, to the Sentinels.
+        """
 
         async def ask(client: Any) -> Any:
             try:

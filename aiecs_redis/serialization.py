@@ -244,6 +244,10 @@ class Codec:
     def encode(self, value: Any, key: object) -> bytes:
         """Return the value as bytes for the given Redis key.
 
+        Args:
+            value: whatever the format has a form for.
+            key: the Redis key, for the signature and for errors.
+
         Raises:
             SerializationError: the format has no form for it.
         """
@@ -269,6 +273,10 @@ class Codec:
 
     def decode(self, data: bytes | str, key: object) -> Any:
         """Return the value that some codec wrote under the given Redis key.
+
+        Args:
+            data: what stands there; str as it is in UTF-8.
+            key: the Redis key, for the signature and for errors.
 
         Raises:
             SerializationError: it is corrupt, too large, of a format this codec does not
@@ -382,23 +390,49 @@ class Values:
     async def set(
         self, key: Any, value: Any, ex: Any = None, *, codec: Codec | None = None, **options: Any
     ) -> bool:
-        """Set a key; `options` are those of redis-py's `set` (nx, xx, px, ...).
+        """Set a key; return whether it was set.
 
-        Returns whether it was set.
+        Args:
+            key: the Redis key, str or bytes.
+            value: whatever the codec writes.
+            ex: seconds it lives, an int or a timedelta; None: for ever.
+            codec: instead of the one of this object.
+            **options: those of redis-py's `set` (nx, xx, px in milliseconds, ...).
+
+        Raises:
+            SerializationError: the codec cannot write the value.
         """
         data = (codec or self.codec).encode(value, key)
         redis_ = await underlying(self._client)
         return bool(await redis_.set(key, data, ex=ex, **options))
 
     async def get(self, key: Any, default: Any = None, *, codec: Codec | None = None) -> Any:
-        """Return the value of a key, `default` if there is none."""
+        """Return the value of a key, `default` if there is none.
+
+        Args:
+            key: the Redis key, str or bytes.
+            default: whatever is wanted then.
+            codec: instead of the one of this object.
+
+        Raises:
+            SerializationError: what stands there cannot be read; the text names the key.
+        """
         data = await binary(await underlying(self._client), "GET", key)
         return default if data is None else (codec or self.codec).decode(data, key)
 
     async def get_many(
         self, keys: Sequence[Any], default: Any = None, *, codec: Codec | None = None
     ) -> list[Any]:
-        """Return the values of several keys (MGET), in their order."""
+        """Return the values of several keys (MGET), in their order.
+
+        Args:
+            keys: Redis keys, str or bytes; in a cluster all of one slot.
+            default: stands for each one that is not there.
+            codec: instead of the one of this object.
+
+        Raises:
+            SerializationError: one of them cannot be read; the text names its key.
+        """
         if not keys:
             return []
         reader = codec or self.codec

@@ -62,7 +62,7 @@ def instrument(
 
 
 class Telemetry:
-    """What `instrument()` began."""
+    """What `instrument()` began, which makes it; its arguments are those of this class."""
 
     def __init__(
         self,

@@ -51,11 +51,11 @@ class Certificates:
             self._make(name, f"{leaf}\nextendedKeyUsage={usage}\nsubjectAltName={host}", "ca")
 
     def certificate(self, name: str) -> str:
-        """Return the path of a certificate (PEM)."""
+        """Return the path of a certificate (PEM) by its name: "ca", "server", ..."""
         return str(self.folder / f"{name}.crt")
 
     def key(self, name: str) -> str:
-        """Return the path of a private key (PEM, not encrypted)."""
+        """Return the path of a private key (PEM, not encrypted) by the certificate's name."""
         return str(self.folder / f"{name}.key")
 
     def _make(self, name: str, extensions: str, signer: str | None) -> None:

@@ -136,6 +136,10 @@ class SlotMove:
     In a `with` block the slot is being moved (IMPORTING and MIGRATING are set): keys which the
     source does not have are answered with ASK. The end of the block moves what is left and gives
     the slot to the target; an exception in it leaves the slot where it was.
+
+    Raises:
+        ValueError: the slot is there already.
+        ServerError: nobody holds it.
     """
 
     def __init__(self, cluster: ClusterServers, slot: int, target: ClusterNode) -> None:
@@ -215,6 +219,9 @@ class ClusterServers(Group):
 
     Attributes:
         nodes: the `ClusterNode`s, first those which began as masters.
+
+    Raises:
+        ValueError: no master, or a negative number of replicas.
     """
 
     def __init__(
@@ -335,7 +342,11 @@ class ClusterServers(Group):
     # ------------------------------------------------------------------- who is who
 
     def node(self, name: str) -> ClusterNode:
-        """Return the node with that id."""
+        """Return the node whose id is `name`.
+
+        Raises:
+            ServerError: there is none.
+        """
         for found in self.nodes:
             if found.id == name:
                 return found
@@ -383,13 +394,23 @@ class ClusterServers(Group):
     # ---------------------------------------------------------------------- faults
 
     def move(self, slot: int, target: ClusterNode) -> SlotMove:
-        """Return a `SlotMove`: for the time of its `with` block the slot is being moved."""
+        """Return a `SlotMove`: for the time of its `with` block the slot is being moved.
+
+        Args:
+            slot: 0 to 16383.
+            target: the master that it goes to.
+
+        Raises:
+            ValueError: it is there already.
+            ServerError: nobody holds it.
+        """
         return SlotMove(self, slot, target)
 
     def move_slots(self, slots: Iterable[int], target: ClusterNode) -> int:
         """Move slots with their keys to a master, one by one, and return how many keys moved.
 
         It is done as redis-cli --cluster reshard does it: clients see MOVED, ASK and TRYAGAIN.
+        Raises as `move()`.
         """
         keys = 0
         for slot in slots:
@@ -408,6 +429,10 @@ class ClusterServers(Group):
             how: "" (together with the master), "FORCE" (without it) or "TAKEOVER" (nobody is
                 asked).
             timeout: seconds to wait.
+
+        Raises:
+            ValueError: there is no such way.
+            ServerError: the master has no replica, or none was promoted in time.
         """
         if how not in ("", "FORCE", "TAKEOVER"):
             raise ValueError(f"how={how!r}: one of '', 'FORCE' and 'TAKEOVER'")

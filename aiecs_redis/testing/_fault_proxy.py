@@ -139,8 +139,11 @@ class FaultProxy:
             thread.join()
 
     def cut(self) -> None:
-        """Reset all open connections (RST); new ones are accepted. Returns when done."""
+        """Reset all open connections (RST); new ones are accepted. Returns when done.
 
+        Raises:
+            RuntimeError: the proxy is not started.
+        """
         if self._thread is None or self._loop is None:
             raise RuntimeError("the proxy is not started")
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)

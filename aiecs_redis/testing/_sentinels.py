@@ -100,6 +100,9 @@ class SentinelServers(Group):
     Attributes:
         servers: master and replicas, first the one which began as master.
         sentinels: the `SentinelServer`s.
+
+    Raises:
+        ValueError: numbers that make no sense, or a password with other characters.
     """
 
     def __init__(
@@ -227,7 +230,11 @@ class SentinelServers(Group):
     # ------------------------------------------------------------------- who is who
 
     def master(self) -> Member:
-        """Return the master, by the word of the first Sentinel that runs."""
+        """Return the master, by the word of the first Sentinel that runs.
+
+        Raises:
+            ServerError: none runs, or it names none of these servers.
+        """
         found = self._running_sentinels()[0].master_address(self.name)
         for server in self.servers:
             if (server.host, server.port) == found:
