@@ -33,10 +33,12 @@ class BuildNative(build_ext):
         folder = Path("build", "native", f"{sysconfig.get_config_var('SOABI')}-{mode.label}")
         units = [Unit(self.compiler, source, folder, mode) for source in ext.sources]
         outdated = [unit for unit in units if unit.outdated()]
-        library = folder / "_native.so"
+        link = mode.linked(installed=not self.inplace)
+        library = folder / ("_native.so" if link == mode.link else "_native-lean.so")
         if outdated or not library.is_file() or self.force:
             toolchain.check(self._toolchain(ext, mode))
-            library.unlink(missing_ok=True)
+            for linked in folder.glob("_native*.so"):  # from older objects
+                linked.unlink()
             with ThreadPoolExecutor(self.parallel or os.cpu_count()) as pool:
                 list(pool.map(Unit.compile, outdated))
             self.compiler.link_shared_object(
@@ -44,7 +46,7 @@ class BuildNative(build_ext):
                 str(library),
                 libraries=ext.libraries,
                 library_dirs=ext.library_dirs,
-                extra_postargs=mode.link,
+                extra_postargs=link,
             )
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)

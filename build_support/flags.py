@@ -22,6 +22,10 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 OWN_WARNINGS = ["-Wall", "-Wextra", "-Wno-missing-field-initializers"]
 
 
+# What is installed leaves debug information out, a megabyte, and keeps its symbols.
+LEAN = ["-Wl,-S"]
+
+
 class Flags(NamedTuple):
     """What one build mode adds to the interpreter's own flags."""
 
@@ -29,6 +33,10 @@ class Flags(NamedTuple):
     compile: list[str]
     link: list[str]
     own: list[str]  # for the files of csrc/ alone
+
+    def linked(self, installed: bool) -> list[str]:
+        """The flags to link with: in place debug information stays."""
+        return [*self.link, *LEAN] if installed and self.mode == "release" else self.link
 
     @property
     def label(self) -> str:

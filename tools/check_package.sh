@@ -9,6 +9,7 @@ out=build/package
 rm -rf $out
 mkdir -p $out/wheels
 $python -m build --outdir $out .
+$python -m twine check --strict $out/*.tar.gz $out/*.whl
 
 listed=$($python -m zipfile --list $out/*.whl)
 for name in /licenses/vendored/hiredis/COPYING /licenses/vendored/libev/LICENSE \

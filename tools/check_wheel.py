@@ -36,6 +36,8 @@ def contents(bundled: bool) -> None:
     licences = [*LICENCES, "vendored/openssl/LICENSE"] if bundled else LICENCES
     for name in licences:
         assert any(path.endswith(f".dist-info/licenses/{name}") for path in names), f"no {name}"
+    if sys.platform == "linux":
+        assert b".debug_info" not in Path(_native.__file__).read_bytes(), "debug information"
     libraries = loaded("libssl") | loaded("libcrypto")
     own = {path for path in libraries if "aiecs_redis.libs" in path}
     if bundled and sys.platform == "linux":
