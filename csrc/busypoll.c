@@ -65,6 +65,18 @@ anything_ready(const ar_busypoll *self)
 
 /* ---- polling ---- */
 
+/* Seconds until something came, on average: below, it had come before we asked. */
+#define AT_ONCE 1e-6
+
+ar_server_place
+ar_busypoll_server(const ar_busypoll *self)
+{
+    if (self->fd < 0 || self->pause > 0) {
+        return AR_SERVER_SOMEWHERE;
+    }
+    return self->usual < AT_ONCE ? AR_SERVER_ON_OUR_CORE : AR_SERVER_BESIDE;
+}
+
 int
 ar_busypoll_pays(ar_busypoll *self)
 {

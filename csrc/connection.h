@@ -75,7 +75,7 @@ typedef struct ar_conn {
     ar_lane lane;
     int busy;              /* its reader or context is on the stack */
     unsigned unflushed;    /* commands queued in this drain since the last write */
-    unsigned flush_at;     /* as many of them are written before its end */
+    unsigned flush_at;     /* as many of them are written before its end; 0: not decided */
     int answered;          /* a command has been answered: the server works */
     int tainted;           /* a command changed its state: not to be used again */
     int held;              /* somebody will still refer to its client_id */
