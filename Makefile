@@ -28,7 +28,7 @@ test-long: ## The test suite with the tests that take minutes
 	@$(SETUP) test
 	$(PYTEST) -m '' $(ARGS)
 
-test-all: ## The test suite on every Python that is here (ARGS='--server valkey-server tests/core')
+test-all: ## The test suite on every Python that is here (ARGS='--server valkey-server -n 2 tests/core')
 	@$(SETUP) test
 	$(PY) tools/test_all.py $(ARGS)
 

@@ -2,8 +2,9 @@
 
     .venv/bin/python tools/test_all.py [--python python3.9]... [--server valkey-server]... [TEST...]
 
-Each Python gets an environment of its own in build/pythons, and a build of the extension in place,
-beside the others'. Without --server the tests use the one that aiecs_redis.testing finds.
+All other arguments are pytest's. Each Python gets an environment of its own in build/pythons, and a
+build of the extension in place, beside the others'. Without --server the tests use the one that
+aiecs_redis.testing finds.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ PATIENCE = 1800
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tools/test_all.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="tools/test_all.py",
+        usage="%(prog)s [--python PYTHON]... [--server SERVER]... [ARGUMENT FOR PYTEST]...",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,  # those are pytest's
+    )
     parser.add_argument("--python", action="append", help="an interpreter, instead of all found")
     parser.add_argument("--server", action="append", help="a server program, by name or path")
-    parser.add_argument("tests", nargs="*", default=["tests"], help="for pytest, default: tests")
-    options, more = parser.parse_known_args(arguments)
+    options, for_pytest = parser.parse_known_args(arguments)
     servers = options.server or [""]
     missing = [server for server in servers if server and shutil.which(server) is None]
     if missing:
@@ -41,7 +46,7 @@ def main(arguments: list[str]) -> int:
             log = FOLDER / f"{name}.log"
             environ = {"AIECS_REDIS_SERVER": server} if server else {}
             since = time.monotonic()
-            reason = pythons.pytest(own, [*options.tests, *more], log, PATIENCE, **environ)
+            reason = pythons.pytest(own, for_pytest, log, PATIENCE, **environ)
             failed += reason is not None
             mark = "ok  " if reason is None else "FAIL"
             said = f"{pythons.last_line(log)} ({time.monotonic() - since:.0f} s)"
