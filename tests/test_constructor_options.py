@@ -35,6 +35,7 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,
 )
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis import _options
@@ -161,14 +162,6 @@ def case(plain, request, tmp_path):
 
 def once():
     return Retry(NoBackoff(), 0)
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it does not happen")
 
 
 async def fails(case, error, match=None, **options):

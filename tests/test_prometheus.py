@@ -9,6 +9,7 @@ import pytest
 prometheus_client = pytest.importorskip("prometheus_client")
 
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+from waiting import until  # noqa: E402
 
 import aiecs_redis  # noqa: E402
 from aiecs_redis.prometheus import BOUNDS, PrometheusExporter  # noqa: E402
@@ -23,14 +24,6 @@ def scrape(port):
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen in ten seconds")
 
 
 async def test_scraped(client):

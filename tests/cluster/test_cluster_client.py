@@ -1,6 +1,7 @@
 """RedisCluster on real clusters: routing, redirections, parts, pipelines, transactions."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import sys
@@ -11,16 +12,17 @@ import pytest
 import redis.asyncio
 import redis.exceptions as errors
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
+from waiting import until
 
 from aiecs_redis import OutcomeUnknownError, RedisCluster, _native
 
 KEYS = [f"key:{number}" for number in range(60)]
+HALVES = ["{way}1", "{way}2"]  # of one slot
 
 
 @pytest.fixture
-async def client(cluster):
-    async with RedisCluster(**cluster.kwargs, decode_responses=True) as client:
-        yield client
+def client(native):
+    return native
 
 
 def stats(client):
@@ -259,57 +261,54 @@ async def test_ask_while_a_slot_is_on_its_way(client, cluster):
     cluster.move_slots([slot], source)
 
 
-async def test_a_slot_that_never_settles_fails_with_the_servers_word(cluster):
-    async with RedisCluster(**cluster.kwargs, socket_timeout=0.3) as client:
-        slot = client.keyslot("{way}")
-        await client.mset({"{way}1": "1", "{way}2": "2"})
-        with cluster.move(slot, other_master(cluster, "{way}1")) as move:
+@contextlib.asynccontextmanager
+async def half_moved(cluster, socket_timeout):
+    """A client, and the move of a slot: one of HALVES has gone with it, the other one has not."""
+    async with RedisCluster(**cluster.kwargs, socket_timeout=socket_timeout) as client:
+        await client.mset({HALVES[0]: "1", HALVES[1]: "2"})
+        with cluster.move(client.keyslot(HALVES[0]), other_master(cluster, HALVES[0])) as move:
             move.move_keys(1)
-            with pytest.raises(errors.TryAgainError):
-                await client.mget("{way}1", "{way}2")
-            move.move_keys()
-        assert await client.mget("{way}1", "{way}2") == [b"1", b"2"]
+            yield client, move
+
+
+async def asked_in_vain(client):
+    """A command that waits for HALVES to be on one node, after the first TRYAGAIN."""
+    waiting = asyncio.ensure_future(client.mget(HALVES))
+    await until(lambda: stats(client)["again"])
+    return waiting
+
+
+async def test_a_slot_that_never_settles_fails_with_the_servers_word(cluster):
+    async with half_moved(cluster, 0.3) as (client, move):
+        with pytest.raises(errors.TryAgainError):
+            await client.mget(HALVES)
+        move.move_keys()
+        assert await client.mget(HALVES) == [b"1", b"2"]
 
 
 async def test_the_time_for_an_answer_begins_anew_with_each_attempt(cluster):
-    async with RedisCluster(**cluster.kwargs, socket_timeout=1) as client:
-        slot = client.keyslot("{way}")
-        await client.mset({"{way}1": "1", "{way}2": "2"})
-        source = cluster.owner_of("{way}1")
-        with cluster.move(slot, other_master(cluster, "{way}1")) as move:
-            move.move_keys(1)
-            waiting = asyncio.ensure_future(client.mget("{way}1", "{way}2"))
-            while not stats(client)["again"]:
-                await asyncio.sleep(0.001)
-            await asyncio.sleep(0.5)
-            source.pause()  # in flight a second after the first attempt, for less than a second
-            await asyncio.sleep(0.7)
-            source.resume()
-            with pytest.raises(errors.TryAgainError):
-                await waiting
+    async with half_moved(cluster, 1) as (client, move):
+        waiting = await asked_in_vain(client)
+        await asyncio.sleep(0.5)
+        move.source.pause()  # in flight a second after the first attempt, for less than a second
+        await asyncio.sleep(0.7)
+        move.source.resume()
+        with pytest.raises(errors.TryAgainError):
+            await waiting
 
 
 async def test_a_topology_that_is_forgotten_and_never_comes_again_is_not_waited_for(
     cluster, monkeypatch
 ):
-    async with RedisCluster(**cluster.kwargs, socket_timeout=0.5) as client:
-        slot = client.keyslot("{way}")
-        await client.mset({"{way}1": "1", "{way}2": "2"})
-        source = cluster.owner_of("{way}1")
-        with cluster.move(slot, other_master(cluster, "{way}1")) as move:
-            move.move_keys(1)
-            waiting = asyncio.ensure_future(client.mget("{way}1", "{way}2"))
-            while not stats(client)["again"]:
-                await asyncio.sleep(0.001)
-            monkeypatch.setattr(client._topology, "_refresh_now", lambda: asyncio.sleep(60))
-            source.pause()  # so that the command is in flight
-            await asyncio.sleep(0.05)
-            client._topology.cluster.reset()
-            source.resume()
-            with pytest.raises(errors.TimeoutError, match="waiting for a connection"):
-                await asyncio.wait_for(waiting, 10)
-            move.move_keys()
-    cluster.move_slots([slot], source)
+    async with half_moved(cluster, 0.5) as (client, move):
+        waiting = await asked_in_vain(client)
+        monkeypatch.setattr(client._topology, "_refresh_now", lambda: asyncio.sleep(60))
+        move.source.pause()  # so that the command is in flight
+        await asyncio.sleep(0.05)
+        client._topology.cluster.reset()
+        move.source.resume()
+        with pytest.raises(errors.TimeoutError, match="waiting for a connection"):
+            await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_stream_group_called_streams_is_no_key(client):

@@ -45,13 +45,19 @@ def test_host_names_are_announced(start_cluster):
     assert client_of(cluster).set("a", 1)
 
 
-def test_a_slot_on_its_way_is_answered_with_ask_and_then_with_moved(cluster):
-    slot = 100
+def on_its_way(cluster, slot=100):
+    """The move of a slot, a key that is in it, and one that is not."""
     there, absent = cluster.key_in(slot, "there"), cluster.key_in(slot, "absent")
     source = cluster.owner(slot)
-    target = next(node for node in cluster.masters() if node is not source)
+    move = cluster.move(slot, next(node for node in cluster.masters() if node is not source))
     source.call("SET", there, "1")
-    with cluster.move(slot, target) as move:
+    return move, there, absent
+
+
+def test_a_slot_on_its_way_is_answered_with_ask_and_then_with_moved(cluster):
+    move, there, absent = on_its_way(cluster)
+    source, target = move.source, move.target
+    with move:
         assert source.call("GET", there) == "1"
         with pytest.raises(redis.exceptions.AskError):
             source.call("GET", absent)
@@ -61,19 +67,15 @@ def test_a_slot_on_its_way_is_answered_with_ask_and_then_with_moved(cluster):
     with pytest.raises(redis.exceptions.MovedError):
         source.call("GET", there)
     assert target.call("GET", there) == "1"
-    assert cluster.owner(slot) is target
+    assert cluster.owner(move.slot) is target
     cluster.wait_until_agreed()
 
 
 @pytest.mark.since("7.0", "TRYAGAIN from the node that a slot leaves")
 def test_keys_on_both_nodes_are_answered_with_tryagain(cluster):
-    slot = 100
-    there, absent = cluster.key_in(slot, "there"), cluster.key_in(slot, "absent")
-    source = cluster.owner(slot)
-    target = next(node for node in cluster.masters() if node is not source)
-    source.call("SET", there, "1")
-    with cluster.move(slot, target), pytest.raises(redis.exceptions.TryAgainError):
-        source.call("MGET", there, absent)
+    move, there, absent = on_its_way(cluster)
+    with move, pytest.raises(redis.exceptions.TryAgainError):
+        move.source.call("MGET", there, absent)
 
 
 def test_a_move_that_fails_leaves_the_slot(cluster):

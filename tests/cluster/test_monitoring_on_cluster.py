@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 import redis.exceptions
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis import RedisClient, RedisCluster, alert_rules
@@ -95,22 +96,8 @@ async def test_what_the_servers_say_is_exported(cluster, connect):
 KEYS = [f"key:{number}" for number in range(30)]
 
 
-@pytest_asyncio.fixture
-async def native(cluster):
-    async with RedisCluster(**cluster.kwargs, decode_responses=True) as client:
-        yield client
-
-
 def calls(metrics):
     return {name: one.calls for name, one in metrics.commands().items()}
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen in ten seconds")
 
 
 async def test_commands_of_all_nodes_are_counted(native):

@@ -6,6 +6,7 @@ import contextlib
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis._lock_scripts import place_keys
@@ -48,13 +49,6 @@ async def connect(kind):
 @pytest_asyncio.fixture
 async def client(cluster, connect):
     return await connect(cluster)
-
-
-async def until(condition, seconds=20.0):
-    end = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < end, "waited in vain"
-        await asyncio.sleep(0.01)
 
 
 def of_each_master(cluster, prefix):

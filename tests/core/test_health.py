@@ -1,9 +1,9 @@
 """health_check_interval: idle connections are pinged, and given up when nobody answers."""
 
 import asyncio
-import time
 
 import pytest
+from waiting import until
 
 from aiecs_redis import Redis
 from aiecs_redis.testing import RedisServer
@@ -13,13 +13,6 @@ from aiecs_redis.testing import RedisServer
 def server():
     with RedisServer() as server:
         yield server
-
-
-async def until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 async def pings(client):

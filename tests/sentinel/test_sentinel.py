@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, ReadOnlyError
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis import OutcomeUnknownError, Sentinel
@@ -45,13 +46,6 @@ def address(server):
 
 def stats(client):
     return client.connection_pool._aiecs_link.transport.stats()
-
-
-async def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come to that"
-        await asyncio.sleep(0.01)
 
 
 async def synchronized(group):
