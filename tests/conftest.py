@@ -17,14 +17,26 @@ import pytest_asyncio
 from redis.asyncio.connection import AbstractConnection
 
 from aiecs_redis import settings
+from aiecs_redis._server_info import ServerInfo
 from aiecs_redis.redis_client import RedisClient
-from aiecs_redis.testing import RedisServer, ServerError, find_server, server_from_environment
+from aiecs_redis.testing import (
+    ProgramMissingError,
+    RedisServer,
+    find_server,
+    redis_version,
+    server_from_environment,
+)
 
 try:
     import uvloop
 except ImportError:
     uvloop = None
 
+# Somebody else's; as `server_from_environment()` has it.
+SERVER_IS_GIVEN = any(
+    os.environ.get(name, "").strip()
+    for name in ("REDIS_HOST", "REDIS_URL", "REDIS_UNIX_SOCKET_PATH")
+)
 LOOPS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not uvloop, reason="uvloop"))]
 
 
@@ -67,39 +79,29 @@ def version_of_server(of_session):
     """
     with server_from_environment() if of_session else RedisServer() as server:
         with server.connect(decode_responses=True) as admin:
-            info = admin.info("server")
-    version = info["redis_version"]
-    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
-    return name, tuple(map(int, version.split(".")))
+            info = ServerInfo(0.0, 0.0, admin.info("server"))
+    stands_for = tuple(map(int, info.text("redis_version").split(".")))
+    return f"{info.product} {info.version}", stands_for
 
 
 def pytest_runtest_setup(item):
     """`@pytest.mark.since("7.0", "LMPOP")` skips a test on servers that have no LMPOP yet."""
     for mark in item.iter_markers("since"):
-        of_session = "redis_server" in item.fixturenames
-        if find_server() is None and not (of_session and os.environ.get("REDIS_HOST")):
-            return  # its fixture will say so
         needed, what = mark.args
-        name, version = version_of_server(of_session)
+        name, version = version_of_server("redis_server" in item.fixturenames)
         if version < tuple(map(int, needed.split("."))):
             pytest.skip(f"{name} has no {what}: that came with Redis {needed}")
 
 
-def _without_a_program(error):
-    """Beside somebody else's server there need not be a program to start further ones with."""
-    return (
-        os.environ.get("REDIS_HOST")
-        and find_server() is None
-        and isinstance(error, ServerError)
-        and "is not installed" in str(error)
-    )
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A test without its program is skipped; one that failed shows the logs of its servers."""
-    if call.excinfo and _without_a_program(call.excinfo.value):
-        skipped = pytest.skip.Exception("needs redis-server to start servers of its own")
+    """A test that needs a server of its own is skipped where a server is given, but no program.
+
+    Without either it fails. One that failed shows the logs of its servers.
+    """
+    error = call.excinfo and call.excinfo.value
+    if SERVER_IS_GIVEN and isinstance(error, ProgramMissingError):
+        skipped = pytest.skip.Exception(f"needs a server of its own: {error}")
         reason = (type(skipped), skipped, call.excinfo.tb)
         call.excinfo = pytest.ExceptionInfo.from_exc_info(reason)
     outcome = yield
@@ -207,6 +209,13 @@ def ask(cli):
         return json.loads(out)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def server_program():
+    """Path of the program that tests hand to others, who start servers with it."""
+    redis_version()  # which tells that there is none
+    return find_server()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ from benchmarks import (
     profile_cpu,
     publish,
     report,
+    server_limit,
     ticker,
     toolkit,
 )
@@ -260,7 +261,8 @@ def test_a_run_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert publish.fill(filled, found) == filled
     for name in publish.BLOCKS:
         assert publish.BLOCKS[name](found)
-    assert "| GET, 1 task | `redis-benchmark -c 1 GET` |" in publish.BLOCKS["limit"](found)
+    beside = "| GET, 1 task | `redis-benchmark -c 1 GET` |" in publish.BLOCKS["limit"](found)
+    assert beside == server_limit.available()
     with pytest.raises(publish.UnknownBlock, match="benchmarks:sped is none of"):
         publish.fill("<!-- benchmarks:sped -->\n<!-- /benchmarks -->", found)
 

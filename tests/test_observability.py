@@ -30,7 +30,7 @@ import redis.asyncio
 import aiecs_redis
 
 async def main(cls):
-    async with cls(port=int(sys.argv[1]), db=0) as client:
+    async with cls.from_url(sys.argv[1]) as client:
         await client.set("key", "value")
         await asyncio.gather(client.get("key"), client.get("key"))
         async with client.pipeline(transaction=False) as pipe:
@@ -58,10 +58,10 @@ for line in sorted(map(str, shown())):
 """
 
 
-def recorded(port, switch, client):
+def recorded(url, switch, client):
     root = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(port), switch, client],
+        [sys.executable, "-c", SCRIPT, url, switch, client],
         capture_output=True,
         text=True,
         timeout=60,
@@ -72,11 +72,11 @@ def recorded(port, switch, client):
 
 
 def test_the_same_is_recorded_as_by_redis_py(server):
-    ours = recorded(server.port, "on", "ours")
-    assert ours == recorded(server.port, "on", "redis-py")
+    ours = recorded(server.url, "on", "ours")
+    assert ours == recorded(server.url, "on", "redis-py")
     assert "'GET'" in ours
     assert "'PIPELINE'" in ours
 
 
 def test_nothing_is_recorded_while_it_is_off(server):
-    assert recorded(server.port, "off", "ours") == ""
+    assert recorded(server.url, "off", "ours") == ""

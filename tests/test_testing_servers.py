@@ -18,14 +18,13 @@ from aiecs_redis import testing
 from aiecs_redis.testing import (
     ExternalServer,
     FaultProxy,
+    ProgramMissingError,
     RedisServer,
     ServerError,
     find_server,
 )
 
-pytestmark = pytest.mark.skipif(
-    find_server() is None, reason="needs redis-server to start servers of its own"
-)
+pytestmark = pytest.mark.usefixtures("server_program")
 
 
 # --------------------------------------------------------------------- servers
@@ -232,8 +231,12 @@ def test_signals_to_a_server_that_does_not_run_are_an_error(act):
 def test_a_missing_program_is_named_with_its_package(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.delenv("AIECS_REDIS_SERVER", raising=False)
-    with pytest.raises(ServerError, match="apt-get install redis-server"):
+    with pytest.raises(ProgramMissingError, match="apt-get install redis-server") as caught:
         RedisServer().start()
+    assert (caught.value.program, caught.value.package) == ("redis-server", "redis-server")
+    assert isinstance(caught.value, ServerError)
+    with pytest.raises(ProgramMissingError, match="apt-get install redis-tools"):
+        ExternalServer({"host": "127.0.0.1", "port": 1}).cli("PING")
 
 
 def test_the_environment_names_the_program(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ an event loop running.
 
 from __future__ import annotations
 
-from aiecs_redis.testing._certificates import Certificates, ServerError
+from aiecs_redis.testing._certificates import Certificates, ProgramMissingError, ServerError
 from aiecs_redis.testing._cluster import ClusterNode, ClusterServers, SlotMove
 from aiecs_redis.testing._fault_proxy import FaultProxy, Flow
 from aiecs_redis.testing._sentinels import SentinelServer, SentinelServers
@@ -44,6 +44,7 @@ __all__ = [
     "ExternalServer",
     "FaultProxy",
     "Flow",
+    "ProgramMissingError",
     "RedisServer",
     "SentinelServer",
     "SentinelServers",

@@ -7,20 +7,36 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Certificates", "ServerError", "program"]
+__all__ = ["Certificates", "ProgramMissingError", "ServerError", "program"]
 
 
 class ServerError(RuntimeError):
     """A local server could not be started, stopped or asked; the text says why."""
 
 
+class ProgramMissingError(ServerError):
+    """A program that is needed, such as redis-server, is not on the PATH.
+
+    Attributes:
+        program: its name.
+        package: the Debian package that has it.
+    """
+
+    def __init__(self, program: str, package: str) -> None:
+        super().__init__(program, package)
+        self.program, self.package = program, package
+
+    def __str__(self) -> str:
+        return (
+            f"{self.program} is not installed: on Debian and Ubuntu, apt-get install {self.package}"
+        )
+
+
 def program(name: str, package: str) -> str:
-    """Return the path of a program; raise ServerError with the package that has it."""
+    """Return the path of a program; raise ProgramMissingError with the package that has it."""
     found = shutil.which(name)
     if found is None:
-        raise ServerError(
-            f"{name} is not installed: on Debian and Ubuntu, apt-get install {package}"
-        )
+        raise ProgramMissingError(name, package)
     return found
 
 
@@ -32,7 +48,8 @@ class Certificates:
     `stranger`, another authority, which signed none of them. Valid for two days.
 
     Raises:
-        ServerError: openssl is not installed, or fails.
+        ProgramMissingError: openssl is not installed.
+        ServerError: it fails.
     """
 
     def __init__(self, folder: Path) -> None:

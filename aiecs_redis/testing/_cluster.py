@@ -287,7 +287,8 @@ class ClusterServers(Group):
         """Start the nodes and make them a cluster; return when all of them agree that it is one.
 
         Raises:
-            ServerError: a program is missing, or it comes to nothing; with the last words.
+            ProgramMissingError: a program is not installed.
+            ServerError: it comes to nothing; with the last words.
         """
         if self.nodes:
             return self

@@ -174,7 +174,8 @@ class SentinelServers(Group):
         """Start all; return when the Sentinels agree on the master and know one another.
 
         Raises:
-            ServerError: a program is missing, or it comes to nothing; with the last words.
+            ProgramMissingError: a program is not installed.
+            ServerError: it comes to nothing; with the last words.
         """
         if self.servers:
             return self

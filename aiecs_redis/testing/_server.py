@@ -96,7 +96,8 @@ def redis_version(executable: str | None = None) -> tuple[int, ...]:
         executable: its path; what `find_server()` finds when it is None.
 
     Raises:
-        ServerError: it is not installed, or says nothing that looks like a version.
+        ProgramMissingError: it is not installed.
+        ServerError: it says nothing that looks like a version.
     """
     return _version(executable or _server())
 
@@ -170,7 +171,8 @@ class Server:
         It is the redis-cli (valkey-cli) beside the server's program, else one on the PATH.
 
         Raises:
-            ServerError: redis-cli is missing, or the server answered with an error.
+            ProgramMissingError: there is no redis-cli.
+            ServerError: the server answered with an error.
         """
         known = self.kwargs
         command = [_command_line(self._program()), "-e", "-n", str(known.get("db", 0))]
@@ -337,7 +339,8 @@ class RedisServer(Server):
         """Start it and return when it answers PING; does nothing when it runs already.
 
         Raises:
-            ServerError: the program is not installed, or does not start; with its last words.
+            ProgramMissingError: the program is not installed.
+            ServerError: it does not start; with its last words.
         """
         if self.pid is not None:
             return self
@@ -576,7 +579,7 @@ def server_from_environment(environ: Mapping[str, str] | None = None, **options:
 
     Raises:
         ValueError: a wrong value in the environment.
-        ServerError: as `RedisServer.start()`.
+        ProgramMissingError, ServerError: as `RedisServer.start()`.
     """
     environ = os.environ if environ is None else environ
     named = ("REDIS_HOST", "REDIS_URL", "REDIS_UNIX_SOCKET_PATH")

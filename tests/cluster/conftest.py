@@ -3,24 +3,20 @@
 import contextlib
 
 import pytest
+import pytest_asyncio
 
-from aiecs_redis.testing import ClusterServers, find_server
-
-
-@pytest.fixture(autouse=True, scope="session")
-def needs_server():
-    if find_server() is None:
-        pytest.skip("needs redis-server")
+from aiecs_redis import RedisCluster
+from aiecs_redis.testing import ClusterServers
 
 
 @pytest.fixture(scope="session")
-def three_masters(needs_server):
+def three_masters():
     with ClusterServers() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def three_masters_three_replicas(needs_server):
+def three_masters_three_replicas():
     with ClusterServers(replicas=1, node_timeout=1.0) as cluster:
         yield cluster
 
@@ -46,6 +42,13 @@ def replicated(three_masters_three_replicas):
     return three_masters_three_replicas
 
 
+@pytest_asyncio.fixture
+async def native(cluster):
+    """Our RedisCluster on it, which decodes replies."""
+    async with RedisCluster(**cluster.kwargs, decode_responses=True) as client:
+        yield client
+
+
 class Clusters:
     def __init__(self, stack):
         self._stack = stack
@@ -60,7 +63,7 @@ class Clusters:
 
 
 @pytest.fixture
-def start_cluster(needs_server):
+def start_cluster():
     """`start_cluster(tls=True)`: a ClusterServers with options of its own, for one test."""
     with contextlib.ExitStack() as stack:
         yield Clusters(stack)

@@ -11,7 +11,6 @@ import redis.asyncio
 from harness.figures import OURS, REDIS_PY, Figures
 
 import aiecs_redis
-from aiecs_redis.testing import find_server
 
 FIGURES = Figures()
 
@@ -20,12 +19,6 @@ def pytest_sessionfinish(session):
     path = os.environ.get("AIECS_REDIS_FIGURES")
     if path and FIGURES.measured:
         FIGURES.write(Path(path))
-
-
-@pytest.fixture(autouse=True)
-def needs_server():
-    if find_server() is None:
-        pytest.skip("needs redis-server")
 
 
 @pytest.fixture

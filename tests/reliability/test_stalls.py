@@ -84,7 +84,7 @@ def test_stopped_server(impl, name, is_native, figure):
 
 
 @pytest.mark.skipif(not available(), reason="needs root and ip(8) to make network namespaces")
-def test_half_open_connection(impl, name, is_native, figure):
+def test_half_open_connection(server_program, impl, name, is_native, figure):
     """No packet comes back: no answer, no acknowledgement, no reset."""
 
     async def main():
@@ -101,18 +101,18 @@ def test_half_open_connection(impl, name, is_native, figure):
                 await asyncio.sleep(0.1)
             pytest.fail(f"no way back: {outcome!r} after {wait:.1f} s")
 
-    with FarServer() as far:
+    with FarServer(server_program) as far:
         waits = check(run(main()))
     figure("half-open", deadline_told(waits, TIMEOUT), name)
 
 
 @pytest.mark.skipif(not available(), reason="needs root and ip(8) to make network namespaces")
-def test_connecting_to_a_host_that_is_gone(impl):
+def test_connecting_to_a_host_that_is_gone(server_program, impl):
     async def main():
         async with impl(host=far.host, port=far.port, **options()) as client:
             return [await seconds_of(client.ping())]
 
-    with FarServer() as far:
+    with FarServer(server_program) as far:
         far.vanish()
         check(run(main()))
 

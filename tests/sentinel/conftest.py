@@ -4,17 +4,11 @@ import contextlib
 
 import pytest
 
-from aiecs_redis.testing import SentinelServers, find_server
-
-
-@pytest.fixture(autouse=True, scope="session")
-def needs_server():
-    if find_server() is None:
-        pytest.skip("needs redis-server")
+from aiecs_redis.testing import SentinelServers
 
 
 @pytest.fixture(scope="session")
-def three_sentinels(needs_server):
+def three_sentinels():
     with SentinelServers() as group:
         yield group
 
@@ -41,7 +35,7 @@ class Groups:
 
 
 @pytest.fixture
-def start_group(needs_server):
+def start_group():
     """`start_group(tls=True)`: a SentinelServers with options of its own, for one test."""
     with contextlib.ExitStack() as stack:
         yield Groups(stack)

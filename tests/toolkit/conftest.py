@@ -1,22 +1,19 @@
 """Fixtures of the toolkit's tests: a real server, a proxy before it, and each kind of client."""
 
-import asyncio
-
 import pytest
 import pytest_asyncio
 import redis
 import redis.asyncio
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis import RedisClient
-from aiecs_redis.testing import FaultProxy, RedisServer, find_server
+from aiecs_redis.testing import FaultProxy, RedisServer
 
 
 @pytest.fixture(scope="session")
 def toolkit_server():
     """A server of our own, whatever REDIS_HOST says: its settings and connections are changed."""
-    if find_server() is None:
-        pytest.skip("needs redis-server")
     with RedisServer() as server:
         yield server
 
@@ -84,14 +81,6 @@ async def any_client(kind, make_client):
 async def client(make_client):
     """Our Redis."""
     return await make_client()
-
-
-async def until(condition, seconds=10.0):
-    """Wait until a condition holds; fail when it does not."""
-    end = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < end, "waited in vain"
-        await asyncio.sleep(0.005)
 
 
 @pytest.fixture(name="until")

@@ -14,8 +14,6 @@ from types import TracebackType
 
 import redis
 
-from aiecs_redis.testing import find_server
-
 
 def available() -> bool:
     """Whether namespaces can be made here."""
@@ -29,11 +27,16 @@ def available() -> bool:
 
 
 class FarServer:
-    """redis-server behind a pair of virtual network cards; addresses out of 198.18.0.0/15."""
+    """A server behind a pair of virtual network cards; addresses out of 198.18.0.0/15.
+
+    Args:
+        program: path of redis-server.
+    """
 
     port = 6379
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
+        self._program = program
         number = os.getpid() % 250
         self.host, self.near = f"198.18.{number}.2", f"198.18.{number}.1"
         self.name = f"far{os.getpid()}"
@@ -49,7 +52,7 @@ class FarServer:
             self._ip("link", "set", self._card, "up")
             self._ip("-n", self.name, "addr", "add", f"{self.host}/30", "dev", self._far_card)
             self._ip("-n", self.name, "link", "set", self._far_card, "up")
-            command = ["ip", "netns", "exec", self.name, find_server(), "--bind", self.host]
+            command = ["ip", "netns", "exec", self.name, self._program, "--bind", self.host]
             command += ["--protected-mode", "no", "--save", "", "--port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             self._wait()
