@@ -49,8 +49,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     Raises:
         ValueError: so.
     """
-    usable = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not usable or value < least or (most is not None and value > most):
+    if not _is_whole(value) or value < least or (most is not None and value > most):
         bounds = f", {least} or more" if most is None else f" from {least} to {most}"
         raise ValueError(f"{name}={value!r}: give a whole number{bounds}")
 
@@ -107,6 +106,10 @@ def tuple_of(name: str, values: Iterable[str]) -> tuple[str, ...]:
 def milliseconds(seconds: float) -> int:
     """Seconds as Redis' commands with P take them; at least one."""
     return max(1, round(seconds * 1000))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:

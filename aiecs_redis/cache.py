@@ -108,7 +108,7 @@ class CacheManager:
         self.jitter = jitter
         self.beta = beta
         self.lease = lease
-        self.codec = check_codec(codec)
+        self.codec: Codec = check_codec(codec)
         self._redis = RedisLevel(self._client, prefix, lease)
         self._local = LocalCache(local_size if local_ttl else 0)
         self._entries = self._local.entries

@@ -385,7 +385,7 @@ class Values:
 
     def __init__(self, client: Any, codec: Codec = JSON) -> None:
         self._client = check_client(client)
-        self.codec = check_codec(codec)
+        self.codec: Codec = check_codec(codec)
 
     async def set(
         self, key: Any, value: Any, ex: Any = None, *, codec: Codec | None = None, **options: Any

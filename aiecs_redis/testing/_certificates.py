@@ -24,7 +24,8 @@ class ProgramMissingError(ServerError):
 
     def __init__(self, program: str, package: str) -> None:
         super().__init__(program, package)
-        self.program, self.package = program, package
+        self.program: str = program
+        self.package: str = package
 
     def __str__(self) -> str:
         return (
