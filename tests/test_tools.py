@@ -85,12 +85,13 @@ def test_the_interpreter_that_runs_is_among_those_found():
     assert pythons.version_of("/nonexistent/python") == ""
 
 
-def test_what_is_not_about_pythons_or_servers_is_for_pytest():
-    script = [sys.executable, str(ROOT / "tools" / "test_all.py"), "--python", sys.executable]
-    chosen = ["-n", "0", "-k", "found", "tests/test_tools.py"]
-    done = subprocess.run([*script, *chosen], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+def test_what_is_not_about_pythons_or_servers_is_for_pytest(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    test_all = tool("test_all")
+    monkeypatch.setattr(test_all, "FOLDER", tmp_path)
+    chosen = ["-n", "0", "-k", "among_those_found", "tests/test_tools.py"]
+    assert test_all.main(["--python", sys.executable, *chosen]) == 0
+    assert "1 passed" in capsys.readouterr().out
 
 
 def test_an_unknown_server_or_python_is_refused_before_anything_runs():
