@@ -527,11 +527,15 @@ class CacheManager:
         tags = checks.tuple_of("tags", tags)
         self._attach()
         removed = 0
-        for tag in tags:
-            removed += await self._redis.untag(tag)
-        # Redis tells us of each key, but whoever called expects it to be so now.
-        if removed:
-            self._flush()
+        try:
+            for tag in tags:
+                removed += await self._redis.untag(tag)
+        finally:
+            # Redis tells us of each key, but whoever called expects it to be so now. What is being
+            # loaded may be the value before, for those who asked before.
+            self._flights.clear()
+            if removed:
+                self._flush()
         return removed
 
     def cached(

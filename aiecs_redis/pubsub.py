@@ -226,6 +226,7 @@ class PubSub(PubSubMethods, BasePubSub):
         Raises:
             redis.exceptions.ConnectionError: reconnecting failed; or the connection was lost, and
                 there is no retry policy (retry=None, a pool of one's own).
+            RuntimeError: nothing was subscribed to, or the PubSub is closed, now or meanwhile.
         """
         link = self._link()
         if link is not None:
@@ -234,9 +235,10 @@ class PubSub(PubSubMethods, BasePubSub):
                 if reply is _native.NOT_READY and (timeout is None or timeout > 0):
                     reply = await self._wait(link, timeout)
             except redis.exceptions.ConnectionError as error:
-                await self._connect_anew(error)
-                if self.connection.retry.get_retries() == 0:
-                    raise  # as redis-py does without a retry policy: connected, but told
+                if self._link() is link:  # else it was closed here, or somebody has connected anew
+                    await self._connect_anew(error)
+                    if self.connection.retry.get_retries() == 0:
+                        raise  # as redis-py does without a retry policy: connected, but told
             else:
                 if type(reply) is dict:
                     if link.dropped != self._dropped:
@@ -273,8 +275,8 @@ class PubSub(PubSubMethods, BasePubSub):
             checking = bool(interval) and (left is None or interval < left)
             if await link.wait(interval if checking else left):
                 asked = False
-                if interval:
-                    connection: Any = self.connection
+                connection: Any = self.connection
+                if interval and connection is not None:
                     connection.next_health_check = asyncio.get_running_loop().time() + interval
                 reply = self._next(link)
                 if reply is not _native.NOT_READY:
@@ -289,7 +291,7 @@ class PubSub(PubSubMethods, BasePubSub):
                 link.send([("PING", self.HEALTH_CHECK_MESSAGE)])
 
     async def listen(self) -> AsyncIterator[Message]:
-        """Messages, until there is no subscription left."""
+        """Messages, until there is no subscription left, or the PubSub is closed."""
         while self.subscribed:
             link = self._link()
             message = _native.NOT_READY
@@ -315,7 +317,12 @@ class PubSub(PubSubMethods, BasePubSub):
                 if type(message) is dict:
                     continue
             if link is None or message is _native.NOT_READY or await self._refused(link, message):
-                message = await self.get_message(timeout=None)
+                try:
+                    message = await self.get_message(timeout=None)
+                except RuntimeError:
+                    if self.connection is None:
+                        return  # closed meanwhile
+                    raise
             else:
                 message = await self._handle(link, message, False)
             if message is not None:

@@ -246,6 +246,27 @@ async def test_closing_the_client_ends_the_wait_of_a_subscriber(port, protocol, 
         await asyncio.sleep(0.001)
 
 
+async def test_closing_it_ends_the_wait_of_its_readers(client, admin):
+    # redis-py's get_message() and listen() wait for ever then; its run() raises this RuntimeError.
+    for interval in (0, 60):
+        client.connection_pool.connection_kwargs["health_check_interval"] = interval
+        reading = await subscribed(client, "a")
+        reader = asyncio.ensure_future(reading.get_message(timeout=None))
+        listening = await subscribed(client, "a")
+        listener = asyncio.ensure_future(take(listening, 1))
+        handling = client.pubsub()
+        await handling.subscribe(a=print)
+        runner = asyncio.ensure_future(handling.run())
+        await asyncio.sleep(0.05)
+        for pubsub in (reading, listening, handling):
+            await pubsub.aclose()
+        for waiting in (reader, runner):
+            with pytest.raises(RuntimeError, match="pubsub connection not set"):
+                await asyncio.wait_for(waiting, 10)
+        assert await asyncio.wait_for(listener, 10) is None
+        assert admin.pubsub_numsub("a")[0][1] == 0
+
+
 async def test_a_peer_that_is_gone_without_a_word_is_found_out(protocol):
     gaps = []
     with RedisServer() as server:

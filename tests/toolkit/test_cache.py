@@ -424,6 +424,20 @@ async def test_a_tag_of_many_keys(cache, admin):
     assert admin.keys("*") == []
 
 
+async def test_a_load_from_before_its_tag_was_invalidated_is_not_given_to_others(cache, admin):
+    loader = Loader("before")
+    loader.go = asyncio.Event()
+    early = asyncio.ensure_future(cache.get("a", loader=loader, tags=["t"]))
+    while not admin.exists("aiecs:tag:cache:t"):
+        await asyncio.sleep(0.01)
+    assert await cache.invalidate_tag("t") == 0
+    loader.go.set()
+    late = asyncio.ensure_future(cache.get("a", loader=Loader("after"), tags=["t"]))
+    assert await early == "before"
+    assert await late == "after"
+    assert await cache.get("a") == "after"
+
+
 async def test_a_tag_forgets_keys_that_have_expired(cache, admin):
     await cache.set("a", 1, ttl=0.05, tags=("t",))
     await asyncio.sleep(0.1)
