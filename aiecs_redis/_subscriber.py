@@ -106,11 +106,12 @@ class Subscriber:
             self._wake()
 
     async def aclose(self) -> None:
-        """Close the connection; `subscribe()` opens another one."""
+        """Close the connection; who waits in `subscribe()` is told. The next one opens another."""
         self._wanted.clear()
         task, self._task = self._task, None
         await stop(task, *self._wakes)
         self._gap = None
+        self._fail_waiting(redis.exceptions.ConnectionError("The subscription was closed."))
 
     # --------------------------------------------------------- the owner's task
 

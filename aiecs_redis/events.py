@@ -133,9 +133,10 @@ class KeyspaceEvents:
         self._listening: set[asyncio.Queue[KeyEvent | None]] = set()  # None: it is over
         self._servers: dict[str, _Server] = {}  # by the name of the node
         self._follower: asyncio.Task[None] | None = None
-        self._trouble = asyncio.Event()
+        self._trouble: asyncio.Event  # these are made by start(), for its loop
         self._queue: asyncio.Queue[KeyEvent | GapEvent] | None = None
         self._dispatcher: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._overflowed = False
         self._heard = time.time()
 
@@ -227,7 +228,7 @@ class KeyspaceEvents:
     # --------------------------------------------------------------------- life
 
     async def start(self, *events: str) -> None:
-        """Enable, subscribe, and return when events are heard.
+        """Enable, subscribe, and return when events are heard; concurrent calls share one start.
 
         Args:
             events: names of events for `listen()`, besides those that have handlers.
@@ -235,27 +236,31 @@ class KeyspaceEvents:
         Raises:
             KeyspaceEventsError: they are not enabled, and the server does not let us do it.
             ValueError: no handler was registered, and no event named; Redis has no such event.
-            redis.exceptions.RedisError: the server cannot be reached.
+            redis.exceptions.RedisError: the server cannot be reached; or `aclose()` came before.
         """
-        if self._queue is not None:
-            return
+        if self._starting is not None:
+            return await _outcome(self._starting)
         self._also = frozenset[str]().union(*map(_named, events))
         names = self._names()
         if not names:
             raise ValueError("register a handler with on(), or name events: start('expired')")
-        self._queue = asyncio.Queue()
+        self._queue, self._trouble = asyncio.Queue(), asyncio.Event()
         self._dispatcher = asyncio.ensure_future(self._dispatch(self._queue))
+        self._starting = asyncio.ensure_future(self._begin(names))
         try:
-            redis_ = await underlying(self._client)
-            if is_cluster(redis_):
-                await self._join(await masters(redis_))
-                self._follower = asyncio.ensure_future(supervised(self._follow()))
-            else:
-                self._servers[""] = server = _Server(self, self._client, names)
-                await server.start(int(redis_.connection_pool.connection_kwargs.get("db") or 0))
+            await _outcome(self._starting)
         except BaseException:
             await self.aclose()
             raise
+
+    async def _begin(self, names: frozenset[str]) -> None:
+        redis_ = await underlying(self._client)
+        if is_cluster(redis_):
+            await self._join(await masters(redis_))
+            self._follower = asyncio.ensure_future(supervised(self._follow()))
+        else:
+            self._servers[""] = server = _Server(self, self._client, names)
+            await server.start(int(redis_.connection_pool.connection_kwargs.get("db") or 0))
 
     async def _join(self, found: dict[str, Any]) -> bool:
         """Listen to these nodes and no others; return whether anything was to be done."""
@@ -266,9 +271,11 @@ class KeyspaceEvents:
         for name in fresh:
             client = node_client(found[name])
             self._servers[name] = _Server(self, client, self._names(), client.aclose)
+        starting = [asyncio.ensure_future(self._servers[name].start(0)) for name in fresh]
         try:
-            await asyncio.gather(*(self._servers[name].start(0) for name in fresh))
+            await asyncio.gather(*starting)
         except BaseException:
+            await stop(*starting)  # none of them may subscribe when it is closed
             for name in fresh:  # to be tried again
                 await self._servers.pop(name).aclose()
             raise
@@ -293,16 +300,17 @@ class KeyspaceEvents:
     async def aclose(self) -> None:
         """Stop listening; handlers of events that wait are not called any more.
 
-        What iterates over `listen()` takes the events it has, and ends.
+        What iterates over `listen()` takes the events it has, and ends. A `start()` under way
+        fails. A handler may call it.
         """
-        follower, self._follower = self._follower, None
-        await stop(follower)
+        await stop(self._starting)
+        await stop(self._follower)
         servers, self._servers = self._servers, {}
         dispatcher, self._dispatcher = self._dispatcher, None
         for server in servers.values():
             await server.aclose()
         await stop(dispatcher)
-        self._queue = None
+        self._queue = self._starting = self._follower = None
         for queue in self._listening:
             queue.put_nowait(None)
 
@@ -328,7 +336,7 @@ class KeyspaceEvents:
         self._heard = now
 
     async def _dispatch(self, queue: asyncio.Queue[KeyEvent | GapEvent]) -> None:
-        while True:
+        while self._queue is queue:  # a handler may close this
             event = await queue.get()
             if isinstance(event, GapEvent):
                 logger.warning("Keyspace events may have been missed: %s", event.reason)
@@ -385,6 +393,14 @@ class _Server:
         await self._subscriber.aclose()
         if self._close is not None:
             await self._close()
+
+
+async def _outcome(starting: asyncio.Task[None]) -> None:
+    """Wait for it; who is cancelled leaves it to others who wait."""
+    await asyncio.wait([starting])
+    if starting.cancelled():
+        raise redis.exceptions.ConnectionError("The keyspace events were closed meanwhile.")
+    starting.result()
 
 
 def _named(event: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ import aiecs_redis
 from aiecs_redis._lock_scripts import place_keys
 from aiecs_redis._nodes import hash_tag
 from aiecs_redis.cache import CacheManager
-from aiecs_redis.events import GapEvent, KeyEvent, KeyspaceEvents
+from aiecs_redis.events import GapEvent, KeyEvent, KeyspaceEvents, KeyspaceEventsError
 from aiecs_redis.lock import DistributedLock, LockLostError, StaleFencingTokenError
 from aiecs_redis.sessions import SessionStore
 from aiecs_redis.tasks import TaskResultStore, TaskStatusStore
@@ -276,6 +276,51 @@ async def test_a_session_that_ends_on_any_master(client):
         made = [await sessions.create(f"user_{number}") for number in range(20)]
         await until(lambda: len(ended) == 20)
     assert set(ended) == {session.session_id for session in made}
+
+
+async def test_a_master_that_refuses_leaves_nothing_on_the_others(cluster, client):
+    """One that was slow meanwhile subscribed when all was over."""
+    refusing, slow, *_ = cluster.masters()
+    for node in cluster.masters():
+        node.call("CONFIG", "SET", "notify-keyspace-events", "")
+    events = KeyspaceEvents(client)
+    events.on("set", print)
+    before = asyncio.all_tasks()
+    refusing.call("ACL", "SETUSER", "default", "-config")
+    try:
+        slow.call("CLIENT", "PAUSE", "500")
+        with pytest.raises(KeyspaceEventsError):
+            await events.start()
+    finally:
+        refusing.call("ACL", "SETUSER", "default", "+@all")
+    await asyncio.sleep(0.7)
+    for node in cluster.masters():
+        assert not node.call("PUBSUB", "CHANNELS")
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+def test_events_in_a_second_run(cluster):
+    """An Event that belonged to the first loop was asked for without end."""
+
+    def questions():
+        said = [node.call("INFO", "commandstats") for node in cluster.nodes]
+        return sum(
+            int(text.partition("cluster|slots:calls=")[2].partition(",")[0] or 0) for text in said
+        )
+
+    client = aiecs_redis.RedisCluster(**cluster.kwargs)
+    events = KeyspaceEvents(client, heartbeat=5)
+    events.on("set", print)
+
+    async def use():
+        async with events:
+            before = questions()
+            await asyncio.sleep(0.5)
+            asked = questions() - before
+        await client.aclose()
+        return asked
+
+    assert [asyncio.run(use()), asyncio.run(use())] == [0, 0]
 
 
 async def test_events_follow_a_failover(replicated, connect):

@@ -328,3 +328,88 @@ async def test_nothing_is_left_behind(client, admin, until):
         assert asyncio.all_tasks() != before
     await until(lambda: asyncio.all_tasks() == before)
     await until(lambda: admin.pubsub_numpat() == 0 and not admin.pubsub_channels())
+
+
+# ------------------------------------------------------- closing, and starting twice
+
+
+async def test_closing_ends_a_start_that_waits(make_client, proxy, admin, until):
+    client = await make_client(proxy)
+    events = KeyspaceEvents(client, configure=False)
+    events.on("set", print)
+    await client.ping()
+    proxy.to_client.stall()
+    starting = [asyncio.ensure_future(events.start()) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    await events.aclose()
+    for one in starting:
+        with pytest.raises(redis.exceptions.ConnectionError, match="closed meanwhile"):
+            await asyncio.wait_for(one, 5)
+    proxy.to_client.resume()
+    await until(lambda: not admin.pubsub_channels())
+    async with events:
+        assert "__keyevent@0__:set" in admin.pubsub_channels()
+
+
+@pytest.mark.parametrize("configure", [True, False])
+async def test_whoever_starts_it_second_waits_as_well(client, admin, configure):
+    admin.config_set("notify-keyspace-events", "EA")
+    events = KeyspaceEvents(client, configure=configure)
+    events.on("set", print)
+    first = asyncio.ensure_future(events.start())
+    await asyncio.sleep(0)
+    await events.start()
+    assert "__keyevent@0__:set" in admin.pubsub_channels()
+    await first
+    await events.aclose()
+
+
+async def test_a_second_start_fails_like_the_first(start_server, make_client):
+    server = start_server()
+    client = await make_client(server)
+    with server.connect() as its_admin:
+        its_admin.execute_command("ACL", "SETUSER", "default", "-config")
+    events = KeyspaceEvents(client)
+    events.on("set", print)
+    results = await asyncio.gather(events.start(), events.start(), return_exceptions=True)
+    assert [type(result) for result in results] == [KeyspaceEventsError] * 2
+
+
+async def test_cancelling_a_start_leaves_nothing(make_client, proxy, admin, until):
+    client = await make_client(proxy)
+    events = KeyspaceEvents(client, configure=False)
+    events.on("set", print)
+    await client.ping()
+    before = asyncio.all_tasks()
+    proxy.to_client.stall()
+    starting = asyncio.ensure_future(events.start())
+    await asyncio.sleep(0.1)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    proxy.to_client.resume()
+    await until(lambda: asyncio.all_tasks() == before)
+    await until(lambda: not admin.pubsub_channels())
+
+
+async def test_a_handler_may_close_it(client, admin, until):
+    before = asyncio.all_tasks()
+    heard = []
+
+    async def handler(event):
+        heard.append(event.key)
+        await asyncio.sleep(0.1)  # the others come and wait
+        await events.aclose()
+
+    events = KeyspaceEvents(client)
+    events.on("set", handler)
+    await events.start()
+    for number in range(5):
+        admin.set(f"key:{number}", 1)
+    await until(lambda: asyncio.all_tasks() == before)
+    assert heard == ["key:0"]
+    heard.clear()
+    await events.start()
+    admin.set("again", 1)
+    await until(lambda: asyncio.all_tasks() == before)
+    assert heard == ["again"]
