@@ -279,9 +279,9 @@ append_plain(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyObje
 }
 
 static void
-set_bad_name(ar_state *state, PyObject *name)
+set_bad_name(ar_state *state, PyObject *name, const char *wanted)
 {
-    PyErr_Format(state->DataError, "Invalid command name %R: give a str or bytes.", name);
+    PyErr_Format(state->DataError, "Invalid command name %R: give %s.", name, wanted);
 }
 
 static int
@@ -295,7 +295,7 @@ append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyOb
         return plain < 0 ? -1 : 0;
     }
     if (PyLong_Check(argv[0]) || PyFloat_Check(argv[0])) {
-        set_bad_name(state, argv[0]);
+        set_bad_name(state, argv[0], "a str or bytes");
         return -1;
     }
     if (view_argument(state, argv[0], PyUnicode_Check(argv[0]) ? &utf8 : codec, &name) < 0) {
@@ -303,6 +303,11 @@ append_command(ar_state *state, ar_outq *queue, const ar_text_codec *codec, PyOb
     }
     int several = is_to_be_split(argv[0], &name);
     size_t words = several ? count_words(&name) : 1;
+    if (words == 0) { /* to an empty command there is no reply */
+        Py_XDECREF(name.owner);
+        set_bad_name(state, argv[0], "at least a word");
+        return -1;
+    }
     char *header = ar_outq_reserve(queue, HEADER_MAX);
     int failed = header == NULL;
     if (!failed) {
@@ -339,7 +344,7 @@ ar_encode_settle(ar_state *state, const ar_text_codec *codec, PyObject *argument
 {
     static const ar_text_codec utf8 = {0};
     if (is_name && (PyLong_Check(argument) || PyFloat_Check(argument))) {
-        set_bad_name(state, argument);
+        set_bad_name(state, argument, "a str or bytes");
         return NULL;
     }
     argument_view view;

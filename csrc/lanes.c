@@ -164,11 +164,13 @@ static const command_entry table[] = {
     READ("RANDOMKEY"),
     STATE("READONLY"),
     STATE("READWRITE"),
+    STATE("REPLCONF"), /* ACK has no reply */
     STATE("RESET"),
     READ("ROLE"),
     SAME("SADD"),
     READ("SCAN"),
     READ("SCARD"),
+    STATE("SCRIPT DEBUG"),
     READ("SCRIPT EXISTS"),
     SAME("SCRIPT LOAD"),
     READ("SDIFF"),
@@ -243,24 +245,28 @@ compare_entry(const void *name, const void *entry)
     return strcmp(name, ((const command_entry *)entry)->name);
 }
 
-/* Appends the argument in upper case; -1 when it does not fit or is no text. */
-static int
-append_word(char *name, size_t *length, PyObject *argument)
+/* The bytes of a str or bytes argument, or NULL: it is neither. */
+static const char *
+text_of(PyObject *argument, Py_ssize_t *size)
 {
-    const char *text;
-    Py_ssize_t size;
     if (PyUnicode_Check(argument)) {
-        text = PyUnicode_AsUTF8AndSize(argument, &size);
+        const char *text = PyUnicode_AsUTF8AndSize(argument, size);
         if (text == NULL) {
             PyErr_Clear();
-            return -1;
         }
-    } else if (PyBytes_Check(argument)) {
-        text = PyBytes_AS_STRING(argument);
-        size = PyBytes_GET_SIZE(argument);
-    } else {
-        return -1;
+        return text;
     }
+    if (PyBytes_Check(argument)) {
+        *size = PyBytes_GET_SIZE(argument);
+        return PyBytes_AS_STRING(argument);
+    }
+    return NULL;
+}
+
+/* Appends a text in upper case; -1 when it does not fit. */
+static int
+append_text(char *name, size_t *length, const char *text, Py_ssize_t size)
+{
     if (*length + (size_t)size >= NAME_MAX_LENGTH) {
         return -1;
     }
@@ -271,27 +277,66 @@ append_word(char *name, size_t *length, PyObject *argument)
     return 0;
 }
 
+static int
+append_word(char *name, size_t *length, PyObject *argument)
+{
+    Py_ssize_t size;
+    const char *text = text_of(argument, &size);
+    return text != NULL ? append_text(name, length, text, size) : -1;
+}
+
+/* The next word from *at on, as a name is split when it is encoded; its size is 0 at the end. */
+static const char *
+next_word(const char **at, const char *end, Py_ssize_t *size)
+{
+    while (*at < end && Py_ISSPACE((unsigned char)**at)) {
+        ++*at;
+    }
+    const char *word = *at;
+    while (*at < end && !Py_ISSPACE((unsigned char)**at)) {
+        ++*at;
+    }
+    *size = *at - word;
+    return word;
+}
+
 static const command_entry *
 find_name(const char *name)
 {
     return bsearch(name, table, sizeof(table) / sizeof(*table), sizeof(*table), compare_entry);
 }
 
-/* By the first word; then, for containers given as ("CLIENT", "LIST"), by the first two. */
+/* By the first word; then, for containers, by the first two: ("CLIENT LIST") or ("CLIENT", "LIST"). *more: what is
+ * given as the name has arguments in it, as in ("SELECT 1"). */
 static const command_entry *
-find(PyObject *const *argv, Py_ssize_t argc)
+find(PyObject *const *argv, Py_ssize_t argc, int *more)
 {
     char name[NAME_MAX_LENGTH];
     size_t length = 0;
-    if (append_word(name, &length, argv[0]) < 0) {
+    Py_ssize_t size = 0;
+    const char *at = text_of(argv[0], &size);
+    *more = 0;
+    if (at == NULL) {
+        return NULL;
+    }
+    const char *end = at + size, *word = next_word(&at, end, &size);
+    if (append_text(name, &length, word, size) < 0) {
         return NULL;
     }
     const command_entry *entry = find_name(name);
-    if (entry != NULL || argc < 2 || strchr(name, ' ') != NULL || length + 1 >= NAME_MAX_LENGTH) {
+    word = next_word(&at, end, &size);
+    if (entry != NULL || length + 1 >= NAME_MAX_LENGTH) {
+        *more = size > 0;
         return entry;
     }
     name[length++] = ' ';
-    return append_word(name, &length, argv[1]) < 0 ? NULL : find_name(name);
+    if (size == 0) {
+        return argc > 1 && append_word(name, &length, argv[1]) == 0 ? find_name(name) : NULL;
+    }
+    entry = append_text(name, &length, word, size) == 0 ? find_name(name) : NULL;
+    (void)next_word(&at, end, &size);
+    *more = size > 0;
+    return entry;
 }
 
 int
@@ -354,12 +399,27 @@ is_conditional_expire(const command_entry *entry, Py_ssize_t argc)
     return argc > 3 && strstr(entry->name, "EXPIRE") != NULL;
 }
 
+/* Of a command whose name has arguments in it, which nobody looks at: it may block, and is not repeated. */
+static uint8_t
+untold_properties(const command_entry *entry)
+{
+    if (is_stream_read(entry)) {
+        return AR_BLOCKING;
+    }
+    uint8_t properties = entry->properties & (uint8_t)~AR_TAKES;
+    return properties & AR_READ ? properties : properties & (uint8_t)~AR_REPLAYABLE;
+}
+
 uint8_t
 ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc)
 {
-    const command_entry *entry = find(argv, argc);
+    int more;
+    const command_entry *entry = find(argv, argc, &more);
     if (entry == NULL) {
         return ar_lanes_is_word(argv[0], "SET") ? set_properties(argv, argc) : 0;
+    }
+    if (more) {
+        return untold_properties(entry);
     }
     if (is_stream_read(entry) && block_option(argv, argc) != NULL) {
         return AR_BLOCKING;
@@ -393,10 +453,11 @@ ar_lanes_taking(PyObject *name)
 double
 ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc)
 {
-    const command_entry *entry = find(argv, argc);
+    int more;
+    const command_entry *entry = find(argv, argc, &more);
     PyObject *argument = NULL;
     double scale = 1.0;
-    if (entry == NULL || argc < 2) {
+    if (entry == NULL || more || argc < 2) {
         return -1.0;
     }
     switch (is_stream_read(entry) ? BLOCK_OPTION_MILLIS : (block_position)entry->block) {

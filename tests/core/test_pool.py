@@ -1,12 +1,13 @@
 """Which connection a command takes, how many there are, and how much may wait."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, DataError, ResponseError, TimeoutError
 
 from aiecs_redis.testing import FaultProxy
 
@@ -147,6 +148,92 @@ def test_commands_that_change_their_connection_do_not_share_it(
             assert (info["db"], info["flags"]) == (0, "N")  # "e": NO-EVICT, "t": TRACKING
             await client.rpush("list", "item")
             assert list(await client.blpop("list", 1)) == [b"list", b"item"]
+
+    run_plain(main)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["SELECT 5", " select\t5 ", b"SELECT 5", "SELECT", "CLIENT TRACKING on", "client  no-touch on"],
+)
+def test_arguments_given_with_the_name_are_seen(run_plain, connect_native, admin, change):
+    async def main():
+        async with connect_native() as client:
+            await client.set("key", "in 0")
+            rest = [5] if change == "SELECT" else []
+            with contextlib.suppress(ResponseError):  # NO-TOUCH came with 7.2
+                await client.execute_command(change, *rest)
+            info = await client.client_info()
+            assert (info["db"], info["flags"]) == (0, "N")
+            assert await client.get("key") == b"in 0"
+
+    run_plain(main)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["BLPOP nothing 0", "brpop\tnothing 0", "XREAD BLOCK 0 STREAMS nothing $", b"BLPOP nothing 0"],
+)
+def test_a_blocking_command_in_one_piece_has_a_connection_of_its_own(
+    run_plain, connect_native, blocked, admin, command
+):
+    async def main():
+        async with connect_native() as client:
+            future = asyncio.ensure_future(client.execute_command(command))
+            await blocked(1)
+            assert await asyncio.wait_for(client.echo("not held"), 5) == b"not held"
+            future.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await future
+
+    run_plain(main)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["REPLCONF", "ACK", 0],
+        ["REPLCONF ACK 0"],
+        ["CLIENT", "REPLY", "SKIP"],
+        ["CLIENT REPLY SKIP"],
+    ],
+)
+def test_the_reply_that_never_comes_is_no_other_commands(run_plain, connect_native, admin, command):
+    async def main():
+        async with connect_native() as client:
+            await client.mset({"a": 1, "b": 2, "c": 3})
+            unanswered = asyncio.ensure_future(client.execute_command(*command))
+            assert await asyncio.gather(*map(client.get, "abc")) == [b"1", b"2", b"3"]
+            pipe = client.pipeline(transaction=False).get("a")
+            unanswered_too = asyncio.ensure_future(pipe.execute_command(*command).execute())
+            assert await asyncio.gather(*map(client.get, "abc")) == [b"1", b"2", b"3"]
+            for future in (unanswered, unanswered_too):
+                assert not future.done()
+                future.cancel()
+
+    run_plain(main)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t\n", b" "])
+def test_a_name_without_a_word_is_refused(run_plain, connect_native, admin, name):
+    """Sent, it would be an empty command, to which there is no reply."""
+
+    async def main():
+        async with connect_native() as client:
+            await client.mset({"a": 1, "b": 2, "c": 3})
+            pipe = client.pipeline(transaction=False).get("a").execute_command(name)
+            answers = await asyncio.gather(
+                client.get("a"),
+                client.execute_command(name),
+                client.get("b"),
+                pipe.execute(),
+                client.get("c"),
+                return_exceptions=True,
+            )
+            assert answers[::2] == [b"1", b"2", b"3"]
+            for error in answers[1::2]:
+                assert isinstance(error, DataError)
+                assert str(error) == f"Invalid command name {name!r}: give at least a word."
 
     run_plain(main)
 
