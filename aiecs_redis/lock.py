@@ -24,7 +24,7 @@ from aiecs_redis._checks import milliseconds
 from aiecs_redis._lock_fair import PLACE, FairWaiters
 from aiecs_redis._lock_waiting import Waiters
 from aiecs_redis._scope import CancelScope
-from aiecs_redis._tasks import stop
+from aiecs_redis._tasks import happens, stop
 from aiecs_redis._underlying import check_client, underlying
 from aiecs_redis.exceptions import OutcomeUnknownError
 from aiecs_redis.retry import RetryPolicy
@@ -128,6 +128,7 @@ class DistributedLock:
         self.lost: bool = False
         self._fence = scripts.fence_key(self.lock_name)
         self._deadline = 0.0  # of the loop's clock: until then the key is ours for certain
+        self._extended: asyncio.Event  # the deadline has changed; made with the keeper
         self._keeper: asyncio.Task[None] | None = None
         self._holder: asyncio.Task[Any] | None = None
         self._mark: tuple[int, str] | None = None
@@ -222,6 +223,7 @@ class DistributedLock:
         self._mark = (id(redis_), self.lock_name)
         if self._holder is not None:
             _held.setdefault(self._holder, set()).add(self._mark)
+        self._extended = asyncio.Event()
         self._keeper = asyncio.ensure_future(self._keep(redis_))
 
     async def _take_back(self) -> None:
@@ -241,18 +243,17 @@ class DistributedLock:
             left = self._deadline - loop.time()
             if left <= 0:
                 return self._lose()
-            if not self.renew:
-                await asyncio.sleep(left)
+            pause = min(left, self.timeout) / 3 if self.renew else left
+            if await happens(self._extended, pause):
+                self._extended.clear()
                 continue
-            await asyncio.sleep(min(left, self.timeout / 3))
             asked = loop.time()
-            if asked >= self._deadline:
-                return self._lose()
+            if not self.renew or asked >= self._deadline:
+                continue
+            span = max(self.timeout, self._deadline - asked)  # extend() may have given it more
             try:
                 renewed = await asyncio.wait_for(
-                    scripts.RENEW(
-                        redis_, [self.lock_name], [self.identifier, milliseconds(self.timeout)]
-                    ),
+                    scripts.RENEW(redis_, [self.lock_name], [self.identifier, milliseconds(span)]),
                     self._deadline - asked,
                 )
             except Exception as exc:
@@ -262,7 +263,7 @@ class DistributedLock:
                 continue
             if not renewed:
                 return self._lose()
-            self._deadline = asked + self.timeout
+            self._deadline = asked + span
 
     def _lose(self) -> None:
         self.lost = True
@@ -288,6 +289,8 @@ class DistributedLock:
     async def extend(self, seconds: float | None = None) -> bool:
         """Let the lock last `seconds` (default: `timeout`) from now; False if it is lost.
 
+        Renewing it does not make that less; it makes it more when fewer than `timeout` are left.
+
         Raises:
             ValueError: a time that is not above 0.
             redis.exceptions.RedisError: the server cannot be asked.
@@ -299,8 +302,9 @@ class DistributedLock:
         renewed = await scripts.RENEW(
             redis_, [self.lock_name], [self.identifier, milliseconds(span)]
         )
-        if renewed:
+        if renewed and self._keeper is not None:
             self._deadline = asked + span
+            self._extended.set()
         return bool(renewed)
 
     async def execute(self, *commands: Sequence[Any]) -> list[Any]:

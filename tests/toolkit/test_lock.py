@@ -320,6 +320,33 @@ async def test_extend(client, admin):
     assert not await lock.extend()
 
 
+async def test_the_end_that_extend_has_set_is_known(client, admin):
+    """It was noticed only at the end before: somebody else had the lock meanwhile."""
+    lock = DistributedLock(client, "a", timeout=30, renew=False)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(LockLostError):
+        async with lock:
+            assert await lock.extend(0.3)
+            await asyncio.sleep(20)
+    assert loop.time() - began < 10
+    async with DistributedLock(client, "a", timeout=0.3, renew=False) as lock:
+        assert await lock.extend(20)
+        await asyncio.sleep(0.5)
+        assert lock.held
+
+
+async def test_renewing_keeps_what_extend_has_given(client, admin, until):
+    async with DistributedLock(client, "a", timeout=30) as lock:
+        assert await lock.extend(0.6)
+        await renewal(admin, until)  # in time, though the timeout's third is far away
+        assert lock.held and admin.pttl("lock:a") > 20_000
+    async with DistributedLock(client, "a", timeout=0.9) as lock:
+        assert await lock.extend(100)
+        await asyncio.sleep(0.7)  # renewed twice
+        assert lock.held and admin.pttl("lock:a") > 90_000
+
+
 # ----------------------------------------------------------------- re-entrancy
 
 
