@@ -12,7 +12,6 @@ when it is over. `python -m aiecs_redis alerts --prometheus` writes the same rul
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import json
 import logging
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 
 from aiecs_redis import _checks as checks
 from aiecs_redis._server_info import read_info
+from aiecs_redis._tasks import stop
 from aiecs_redis._underlying import check_client
 from aiecs_redis.alert_rules import Rule, Sample, default_rules
 from aiecs_redis.metrics import current_client
@@ -144,6 +144,7 @@ class Alerts:
         self._states = {rule.name: _State() for rule in self.rules}
         self._before: Sample | None = None
         self._task: asyncio.Task[None] | None = None
+        self._looked: asyncio.Event  # made by start(), for its loop
 
     @property
     def firing(self) -> list[str]:
@@ -151,18 +152,25 @@ class Alerts:
         return [name for name, state in self._states.items() if state.firing]
 
     async def start(self) -> None:
-        """Look now, and then every `interval` seconds until `stop()`."""
+        """Look now, and then every `interval` seconds until `stop()`.
+
+        Returns after the first look; concurrent calls wait for the same.
+        """
         if self._task is None:
-            await self.check()
-            self._task = asyncio.create_task(self._watch())
+            self._looked = asyncio.Event()
+            self._task = asyncio.create_task(self._watch(self._looked))
+            try:
+                await self._looked.wait()
+            except asyncio.CancelledError:
+                await self.stop()
+                raise
+        else:
+            await self._looked.wait()
 
     async def stop(self) -> None:
-        """Look no longer. Twice does no harm."""
+        """Look no longer. Twice does no harm; one of `notify` may call it."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await stop(task)
 
     async def __aenter__(self) -> Alerts:
         await self.start()
@@ -171,10 +179,14 @@ class Alerts:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            await self.check()
+    async def _watch(self, looked: asyncio.Event) -> None:
+        try:
+            while self._task is asyncio.current_task():
+                await self.check()
+                looked.set()
+                await asyncio.sleep(self._interval)
+        finally:
+            looked.set()
 
     async def sample(self) -> Sample:
         """Ask the server once. One that is away is a sample too, without figures."""
@@ -203,7 +215,7 @@ class Alerts:
             state = self._states[rule.name]
             value = _measure(rule, before, sample)
             if state.update(rule, value, sample.at):
-                text = rule.sentence(value, state.firing)
+                text = _sentence(rule, value, state.firing)
                 if sample.error and state.firing:
                     text = f"{text} ({sample.error})"
                 changed.append(
@@ -214,10 +226,19 @@ class Alerts:
 
 def _measure(rule: Rule, before: Sample | None, now: Sample) -> float | None:
     try:
-        return rule.measure(before, now)
+        value = rule.measure(before, now)
+        return None if value is None else float(value)
     except Exception:
         logger.exception("The alert rule %s cannot be measured", rule.name)
         return None
+
+
+def _sentence(rule: Rule, value: float | None, firing: bool) -> str:
+    try:
+        return rule.sentence(value, firing)
+    except Exception:  # a template of the user's: the alert matters more than its words
+        logger.exception("The alert rule %s has no sentence", rule.name)
+        return f"{rule.name} is {value}"
 
 
 async def _tell(notify: Notify, alert: Alert) -> None:

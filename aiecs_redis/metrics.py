@@ -20,6 +20,7 @@ for the topology is not counted.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -312,7 +313,8 @@ class ClientMetrics:
         """Have `observer(record)` called for every command; returns what takes it away again.
 
         It is called in the loop turn after the command's end, in the context (`contextvars`) in
-        which the command was made. Costs some microseconds a command.
+        which the command was made. Costs some microseconds a command. What it raises goes to the
+        loop's exception handler.
 
         Raises:
             TypeError: the observer is no function.
@@ -331,7 +333,12 @@ class ClientMetrics:
     def _tell(self, raw: tuple[Any, ...]) -> None:
         record = _record(raw)
         for observer in list(self._observers):
-            observer(record)
+            try:
+                observer(record)
+            except Exception as exc:  # the others are called nevertheless
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"The observer {observer!r} of a client failed", "exception": exc}
+                )
 
     def log_slow(
         self, seconds: float | None, size: int = 128, log: logging.Logger | None = None

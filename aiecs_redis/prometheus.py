@@ -14,7 +14,6 @@ seconds, as Prometheus' collectors cannot wait.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import math
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from aiecs_redis import _checks as checks
 from aiecs_redis._extras import need
 from aiecs_redis._server_info import ServerInfo, read_info
+from aiecs_redis._tasks import stop
 from aiecs_redis._underlying import check_client
 from aiecs_redis.health import HealthServer
 from aiecs_redis.metrics import ClientMetrics, CommandMetrics, PoolMetrics, current_client
@@ -191,17 +191,21 @@ class PrometheusExporter:
             raise RuntimeError("the exporter is started already")
         client = await current_client(self._source)
         metrics = _metrics_of(client)
-        if port is not None:
-            server = HealthServer(self._source, host, port, metrics=self.render)
-            self._http = await server.start()
         self._started = True
         if metrics is not None:
             metrics.start()
         self._metrics = metrics
-        if self._server:
-            await self.refresh()
-            self._task = asyncio.create_task(self._poll())
         _join(self.registry, self)
+        try:
+            if port is not None:
+                server = self._http = HealthServer(self._source, host, port, metrics=self.render)
+                await server.start()
+            if self._server:
+                await self.refresh()
+                self._task = asyncio.create_task(self._poll())
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Undo `start()`. Twice does no harm."""
@@ -213,10 +217,7 @@ class PrometheusExporter:
         if metrics is not None:
             metrics.stop()
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await stop(task)
         server, self._http = self._http, None
         if server is not None:
             await server.stop()

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from redis.backoff import NoBackoff
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis import alert_rules
@@ -320,3 +321,67 @@ async def test_the_rules_ask_for_metrics_that_are_exported(client):
     async with PrometheusExporter(client) as exporter:
         exported = set(re.findall(r"^(redis_\w+)", exporter.render()[0].decode(), re.M))
     assert asked - exported == {"redis_replication_lag_seconds"}  # only with replicas
+
+
+async def test_two_starts_are_one(client):
+    before = asyncio.all_tasks()
+    alerts = Alerts(client)
+    await asyncio.gather(alerts.start(), alerts.start())
+    assert len(asyncio.all_tasks() - before) == 1
+    await alerts.stop()
+    assert asyncio.all_tasks() == before
+
+
+async def test_cancelling_a_start_leaves_nothing(start_server, connect):
+    server = start_server()
+    alerts = Alerts(connect(server))
+    before = asyncio.all_tasks()
+    server.pause()
+    starting = asyncio.ensure_future(alerts.start())
+    await asyncio.sleep(0.1)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert asyncio.all_tasks() == before
+    server.resume()
+
+
+async def test_stopping_never_hangs(client):
+    """A look that ended in the same moment took the place of the cancellation."""
+    for turns in range(100):
+        alerts = Alerts(client, interval=1e-6)
+        await alerts.start()
+        for _ in range(turns % 20):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(alerts.stop(), 10)
+
+
+async def test_whoever_is_told_may_stop_it(start_server, connect):
+    server = start_server()
+    before = asyncio.all_tasks()
+    told = []
+
+    async def notify(alert):
+        told.append(alert.rule)
+        await alerts.stop()
+
+    alerts = Alerts(connect(server), notify=[notify], interval=0.01)
+    await alerts.start()
+    server.kill()
+    await until(lambda: asyncio.all_tasks() == before)
+    assert told == ["outage"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "told"),
+    [
+        (lambda *_: 5, "{value} of {limit}", [("odd", True)]),
+        (lambda *_: "five", "{value}", []),
+    ],
+)
+async def test_a_rule_that_is_wrong_does_not_stop_the_others(client, caplog, measure, text, told):
+    odd = alert_rules.Rule("odd", measure, 1, 0, text)
+    even = alert_rules.Rule("even", lambda *_: 2, 1, 0, "It is {value}")
+    alerts = Alerts(client, [odd, even], notify=[])
+    assert names(await alerts.check()) == [*told, ("even", True)]
+    assert "The alert rule odd" in caplog.text

@@ -236,10 +236,13 @@ async def test_an_observer_that_fails_harms_no_command(native):
     def observer(record):
         raise ZeroDivisionError
 
+    seen = []
     ClientMetrics.of(native).observe(observer)
+    ClientMetrics.of(native).observe(seen.append)
     assert await native.set("a", 1)
     await turn()
     assert isinstance(told[0]["exception"], ZeroDivisionError)
+    assert [record.name for record in seen] == ["SET"]  # nor the other observers
 
 
 async def test_passwords_and_scripts_are_not_shown(native):

@@ -134,3 +134,33 @@ async def test_starting_twice(client):
     await exporter.stop()
     with pytest.raises(ValueError, match="interval=0"):
         PrometheusExporter(client, interval=0)
+
+
+async def test_stopping_never_hangs(client):
+    """An INFO that came in the same moment took the place of the cancellation."""
+    for turns in range(100):
+        exporter = PrometheusExporter(client, interval=0.002)
+        await exporter.start()
+        await asyncio.sleep(0.0015 + turns % 20 / 20_000)
+        await asyncio.wait_for(exporter.stop(), 10)
+
+
+async def test_cancelling_a_start_leaves_nothing(start_server):
+    server = start_server()
+    client = aiecs_redis.Redis(**server.kwargs)
+    await client.ping()
+    before = asyncio.all_tasks()
+    exporter = PrometheusExporter(client)
+    server.pause()
+    starting = asyncio.ensure_future(exporter.start(port=0))
+    await until(lambda: exporter.port)
+    port = exporter.port
+    starting.cancel()
+    await asyncio.wait([starting])
+    server.resume()
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", port)
+    assert asyncio.all_tasks() == before
+    async with exporter:
+        assert b"redis_up" in exporter.render()[0]
+    await client.aclose()
