@@ -359,10 +359,13 @@ drain(ArCore *core, int woken)
     } else if (core->watchers_changed) {
         schedule_turn_or_forget(core);
     }
-    PyObject *result = take_interrupt(core);
-    if (result != NULL && arm_timer(core) < 0) {
-        Py_CLEAR(result);
+    /* Behind an interrupt, too: the loop may be run on. */
+    int refused = arm_timer(core) < 0;
+    if (refused && core->interrupt != NULL) {
+        PyErr_Clear();
+        refused = 0;
     }
+    PyObject *result = refused ? NULL : take_interrupt(core);
     if (core->turn_owed && result != NULL) {
         core->turn_owed = 0;
         if (core->turn_scheduled) {
@@ -453,6 +456,9 @@ core_turn(ArCore *core, PyObject *Py_UNUSED(ignored))
     ar_core_flush_dirty(core);
     double end = 0.0;
     int answered = answered_soon(core, AR_BULK_PER_TURN, &end);
+    if (core->interrupt != NULL && core->watchers_changed) {
+        schedule_turn_or_forget(core); /* whoever runs the loop on */
+    }
     PyObject *result = take_interrupt(core);
     if (result != NULL && (core->watchers_changed || answered)) {
         Py_DECREF(result);

@@ -6,7 +6,7 @@ import gc
 import sys
 
 import pytest
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 variable = contextvars.ContextVar("variable", default="unset")
 
@@ -434,6 +434,64 @@ def test_interrupts_in_a_row(run, connect_native, admin):
     assert run.on(loop, wait_all([tasks[0], *tasks[3:]])) == [0, 3, 4]
     assert [str(task.exception()) for task in tasks[1:3]] == ["1", "2"]
     loop.run_until_complete(client.aclose())
+    run.finish(loop)
+
+
+def test_a_connection_begun_before_an_interrupt_is_made(run, connect_native, admin):
+    """Its socket is libev's from the next turn on, which the interrupt ends early."""
+    loop = run.new_loop()
+    options = {"host": "127.0.0.1", "socket_timeout": None, "socket_connect_timeout": None}
+    client, other = (connect_native(**options) for _ in range(2))
+
+    def stop(future):
+        raise KeyboardInterrupt
+
+    async def main():
+        done = asyncio.ensure_future(client.ping())
+        await done
+        command = other.echo("x")
+        next(command.__await__())  # it connects
+        done.add_done_callback(stop)
+        started.append(command)
+
+    started = []
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        run.forever(loop)
+    assert run.on(loop, wait(started[0])) == b"x"
+    assert task.done()
+    for each in (client, other):
+        loop.run_until_complete(each.aclose())
+    run.finish(loop)
+
+
+def test_a_timer_behind_an_interrupt_fires(run, connect_native, core_server, admin):
+    loop = run.new_loop()
+    first, second = (connect_native(socket_timeout=seconds) for seconds in (0.2, 0.4))
+
+    async def raise_in_the_end():
+        try:
+            await first.ping()
+        except TimeoutError:
+            raise KeyboardInterrupt from None
+
+    async def main():
+        await asyncio.gather(first.ping(), second.ping())
+
+    loop.run_until_complete(main())
+    core_server.pause()
+    try:
+        interrupting = loop.create_task(raise_in_the_end())
+        waiting = loop.create_task(wait(second.ping()))
+        with pytest.raises(KeyboardInterrupt):
+            run.forever(loop)
+        with pytest.raises(TimeoutError, match="Timeout reading"):
+            run.on(loop, wait(waiting))
+    finally:
+        core_server.resume()
+    assert isinstance(interrupting.exception(), KeyboardInterrupt)
+    for client in (first, second):
+        loop.run_until_complete(client.aclose())
     run.finish(loop)
 
 
