@@ -259,6 +259,12 @@ static const ar_command_ops heir_ops = {
     .finished = heir_finished,
 };
 
+int
+ar_pool_is_heir(const ArCommand *command)
+{
+    return command->ops == &heir_ops;
+}
+
 /* CLIENT UNBLOCK has been answered: from now on nobody refers to the connection's id. */
 static void
 unblock_finished(ArCommand *command)

@@ -43,6 +43,9 @@ double ar_pool_backoff(const ArPool *pool, int failures);
 /* handback.c: ar_conn_owner.taken of pools. */
 void ar_pool_conn_taken(ar_conn *conn, ArCommand *command, PyObject *reply);
 
+/* handback.c: whether it has the place of a command that was given up: nobody wants it to be executed. */
+int ar_pool_is_heir(const ArCommand *command);
+
 /* refusal.c: ar_conn_owner.refused of pools. */
 int ar_pool_conn_refused(ar_conn *conn, ArCommand *command, PyObject *reply);
 void ar_refusal_init(ArPool *pool);

@@ -24,6 +24,9 @@ static int
 take_back(ArPool *pool, ar_conn *conn, ArCommand *command, PyObject *reply)
 {
     const ArConfig *config = pool->config;
+    if (ar_pool_is_heir(command)) {
+        return 0;
+    }
     if (pool->overseer != NULL && pool->overseer->redirected(pool, command, reply)) {
         return 1;
     }
