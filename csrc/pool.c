@@ -76,7 +76,6 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
             double block = ar_lanes_block_seconds(command->argv, command->argc);
             timeout = block <= 0.0 ? 0.0 : block + (timeout > BLOCK_GRACE ? timeout : BLOCK_GRACE);
         }
-        conn->tainted |= (command->properties & AR_STATEFUL) != 0;
     }
     if (command->deadline != command->expires && command->deadline != 0.0 &&
         conn->lane == AR_LANE_EXPRESS) {
@@ -88,6 +87,7 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
     if (result == 0 && conn->state != AR_CONN_CLOSED) {
         if (conn->lane == AR_LANE_LEASED) {
             command->connection = conn;
+            conn->tainted |= (command->properties & AR_STATEFUL) != 0;
         }
         if (timeout > 0.0 || command->expires != 0.0) {
             ar_deadline_set(pool, command, timeout);

@@ -104,18 +104,21 @@ ar_pool_fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason)
     Py_DECREF(pool);
 }
 
+/* Once around the ring whatever happens, so that what stays keeps its order. */
 static int
 take_from(ar_ring *ring, ar_ring *taken, int (*wanted)(void *data, ArCommand *command), void *data)
 {
+    int result = 0;
     for (size_t left = ring->count; left > 0; left--) {
-        if (ar_ring_reserve(taken) < 0) {
-            return -1;
-        }
         ArCommand *command = ar_ring_pop(ring);
-        ar_ring_push(!ar_command_finished(command) && wanted(data, command) ? taken : ring,
-                     command);
+        int take = result == 0 && !ar_command_finished(command) && wanted(data, command);
+        if (take && ar_ring_reserve(taken) < 0) {
+            take = 0;
+            result = -1;
+        }
+        ar_ring_push(take ? taken : ring, command);
     }
-    return 0;
+    return result;
 }
 
 int

@@ -64,6 +64,9 @@ collect_batch_reply(ar_conn *conn, ArCommand *command, PyObject *reply)
     if (--command->missing > 0) {
         return;
     }
+    if (ar_ring_peek(&conn->inflight) != command) {
+        return;
+    }
     (void)ar_ring_pop(&conn->inflight);
     command->connection = NULL;
     if (!ar_command_finished(command) && !taken_back(conn, command, command->replies)) {
@@ -91,7 +94,9 @@ answer_command(ar_conn *conn, PyObject *reply, int failed)
     }
     conn->core->delivering = AR_DELIVER_TO_TASK;
     if (command->missing > 0) {
+        Py_INCREF(command); /* failing without memory, it may have the connection closed */
         collect_batch_reply(conn, command, reply);
+        Py_DECREF(command);
     } else {
         (void)ar_ring_pop(&conn->inflight);
         command->connection = NULL;

@@ -342,6 +342,8 @@ call_refresh(ar_router *router)
     if (result == NULL) {
         PyObject *exception = ar_exception_take();
         if (ar_is_interrupt(exception)) {
+            router->refreshing = 0; /* nobody has been asked */
+            router->refresh_at = router->earliest = ar_monotonic() + REFRESH_PAUSE;
             ar_core_interrupt(router->core, exception);
         } else if (router->cluster != NULL) {
             ar_router_failed(router, exception);

@@ -9,19 +9,14 @@
 static PyObject *
 sum_of(PyObject *replies)
 {
-    long long total = 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(replies); i++) {
+    PyObject *total = PyLong_FromLong(0);
+    for (Py_ssize_t i = 0; total != NULL && i < PyList_GET_SIZE(replies); i++) {
         PyObject *reply = PyList_GET_ITEM(replies, i);
-        if (reply == Py_None) {
-            continue; /* of a key whose part has it all in its first one's place */
+        if (reply != Py_None) { /* of a key whose part has it all in its first one's place */
+            Py_SETREF(total, PyNumber_Add(total, reply));
         }
-        long long number = PyLong_AsLongLong(reply);
-        if (number == -1 && PyErr_Occurred()) {
-            return NULL;
-        }
-        total += number;
     }
-    return PyLong_FromLongLong(total);
+    return total;
 }
 
 /* The first error among the replies (borrowed), or NULL. */
@@ -77,6 +72,10 @@ ar_scatter_positions(const ArCommand *part, Py_ssize_t *count)
 static void
 place(ArCommand *whole, Py_ssize_t position, PyObject *reply)
 {
+    if (whole->replies == NULL) { /* it was given up by what sending a part on has run */
+        Py_DECREF(reply);
+        return;
+    }
     PyObject *old = PyList_GET_ITEM(whole->replies, position);
     PyList_SET_ITEM(whole->replies, position, reply);
     Py_XDECREF(old);

@@ -214,19 +214,20 @@ ar_command_remove_callback(ArCommand *command, PyObject *callback, Py_ssize_t *r
         }
         ++*removed;
     }
-    Py_XDECREF(more);
-    if (*removed > 0) {
-        Py_CLEAR(command->callback);
-        Py_CLEAR(command->callback_context);
-        Py_CLEAR(command->more_callbacks);
-        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(kept); i++) {
-            PyObject *pair = PyList_GET_ITEM(kept, i);
-            if (ar_command_add_callback(command, PyTuple_GET_ITEM(pair, 0),
-                                        PyTuple_GET_ITEM(pair, 1)) < 0) {
-                Py_DECREF(kept);
-                return -1;
-            }
+    Py_CLEAR(more);
+    if (*removed > 0 && command->callback != NULL) { /* else comparing has finished it */
+        Py_ssize_t left = PyList_GET_SIZE(kept);
+        PyObject *first = left > 0 ? Py_NewRef(PyList_GET_ITEM(kept, 0)) : NULL;
+        if (left > 1 && (more = PyList_GetSlice(kept, 1, left)) == NULL) {
+            Py_XDECREF(first);
+            goto error;
         }
+        Py_XSETREF(command->callback,
+                   Py_XNewRef(first != NULL ? PyTuple_GET_ITEM(first, 0) : NULL));
+        Py_XSETREF(command->callback_context,
+                   Py_XNewRef(first != NULL ? PyTuple_GET_ITEM(first, 1) : NULL));
+        Py_XSETREF(command->more_callbacks, more);
+        Py_XDECREF(first);
     }
     Py_DECREF(kept);
     return 0;
