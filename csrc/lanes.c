@@ -413,6 +413,9 @@ untold_properties(const command_entry *entry)
 uint8_t
 ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc)
 {
+    if (!PyUnicode_Check(argv[0]) && !PyBytes_Check(argv[0])) {
+        return AR_STATEFUL; /* a bytearray, say: it could be any command */
+    }
     int more;
     const command_entry *entry = find(argv, argc, &more);
     if (entry == NULL) {

@@ -154,13 +154,22 @@ def test_commands_that_change_their_connection_do_not_share_it(
 
 @pytest.mark.parametrize(
     "change",
-    ["SELECT 5", " select\t5 ", b"SELECT 5", "SELECT", "CLIENT TRACKING on", "client  no-touch on"],
+    [
+        "SELECT 5",
+        " select\t5 ",
+        b"SELECT 5",
+        bytearray(b"SELECT 5"),
+        memoryview(b"SELECT"),
+        "SELECT",
+        "CLIENT TRACKING on",
+        "client  no-touch on",
+    ],
 )
 def test_arguments_given_with_the_name_are_seen(run_plain, connect_native, admin, change):
     async def main():
         async with connect_native() as client:
             await client.set("key", "in 0")
-            rest = [5] if change == "SELECT" else []
+            rest = [5] if change in ("SELECT", b"SELECT") else []
             with contextlib.suppress(ResponseError):  # NO-TOUCH came with 7.2
                 await client.execute_command(change, *rest)
             info = await client.client_info()
