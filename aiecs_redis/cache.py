@@ -17,6 +17,7 @@ import dataclasses
 import logging
 import math
 import random
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, TypeVar
@@ -119,6 +120,7 @@ class CacheManager:
         self._invalidations: Invalidations | None = None
         self._flights: dict[tuple[str, bool], asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()  # flights and background work
+        self._ended: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # by aclose()
         self._refreshing: set[str] = set()
         # Who waits until a key or its lease changes.
         self._changes: dict[str, set[asyncio.Event]] = {}
@@ -140,7 +142,11 @@ class CacheManager:
         return await self._attach().wait()
 
     async def aclose(self) -> None:
-        """Stop what runs in the background, and drop the local entries."""
+        """Stop what runs in the background, and drop the local entries.
+
+        Who waits for a value gets a RuntimeError.
+        """
+        self._ended.update(self._tasks)
         await stop(*self._tasks)
         listener, self._invalidations = self._invalidations, None
         if listener is not None:
@@ -255,6 +261,7 @@ class CacheManager:
                 codec cannot write what was loaded.
             TypeError: the key is no str, the loader no function, `tags` a single str.
             ValueError: a ttl that is not above 0.
+            RuntimeError: the cache was closed meanwhile, or belongs to another event loop.
         """
         value = self.get_nowait(key, _MISSING)
         if value is not _MISSING:
@@ -271,7 +278,10 @@ class CacheManager:
             flight.add_done_callback(lambda done: self._landed(which, done))
         else:
             self._stats.shared += 1
-        return await asyncio.shield(flight)  # who is cancelled leaves it to the others
+        await asyncio.wait([flight])  # who is cancelled leaves it to the others
+        if flight.cancelled() and flight in self._ended:
+            raise RuntimeError("the CacheManager was closed meanwhile")
+        return flight.result()
 
     def _job(
         self,

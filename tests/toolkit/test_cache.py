@@ -578,6 +578,25 @@ async def test_one_loop_each(client):
     await cache.aclose()
 
 
+async def test_closing_cancels_nobody_who_waits(client, admin):
+    """They got a CancelledError, which ends a task, or a group's, without a word."""
+    cache = CacheManager(client)
+    loader = Loader()
+    loader.go = asyncio.Event()
+    waiting = [asyncio.ensure_future(cache.get("a", loader=loader)) for _ in range(3)]
+    while not loader.calls:
+        await asyncio.sleep(0.01)
+    waiting[0].cancel()
+    await cache.aclose()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    for result in results[1:]:
+        assert isinstance(result, RuntimeError) and "closed meanwhile" in str(result)
+    loader.go.set()
+    assert await cache.get("a", loader=loader) == "loaded"
+    await cache.aclose()
+
+
 def test_a_second_run(own):
     import aiecs_redis
 
@@ -597,7 +616,7 @@ async def test_nothing_is_left_behind(client, admin, until):
     async with CacheManager(client) as cache:
         reading = asyncio.ensure_future(cache.get("a", loader=Loader(seconds=60)))
         await asyncio.sleep(0.05)
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(RuntimeError, match="closed meanwhile"):
         await reading
     await until(lambda: asyncio.all_tasks() == before)
     await until(lambda: not admin.pubsub_channels())
