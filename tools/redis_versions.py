@@ -1,6 +1,6 @@
 """Runs the test suite with every supported redis-py that installs, on every Python that is here.
 
-This interpreter gets all versions, each further Python its newest one:
+This interpreter gets all versions, each further Python the newest that pip installs there:
 
     .venv/bin/python tools/redis_versions.py [--python python3.9]... [--redis 7.4.1]... [TEST...]
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     others = [path for path in pythons.found() if path != sys.executable]
     for python in others if options.python is None else options.python:
         own = pythons.environment(python, FOLDER)
-        rows.append(run(own, versions(own)[0], options.tests))
+        rows.append(run(own, version_in(own), options.tests))
         say(rows[-1])
     failed = [row for row in rows if not row.passed]
     print(f"{len(rows) - len(failed)} of {len(rows)} combinations pass")
@@ -76,6 +76,13 @@ def versions(python: str) -> list[str]:
     return [n for n in numbers if re.fullmatch(r"[\d.]+", n) and int(n.split(".")[0]) in SUPPORTED]
 
 
+def version_in(python: str, **environ: str) -> str:
+    """The redis-py that this Python imports; in a new environment the newest that it takes."""
+    command = [python, "-c", "import redis; print(redis.__version__)"]
+    environment = {**os.environ, **environ}
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip()
+
+
 def run(python: str, redis: str, tests: list[str]) -> Row:
     """Run the tests with that redis-py before the one that is installed."""
     version = pythons.version_of(python)
@@ -85,12 +92,7 @@ def run(python: str, redis: str, tests: list[str]) -> Row:
         pip += ["--no-deps", "--target", str(target), f"redis=={redis}"]
         subprocess.run(pip, check=True)
     path = os.pathsep.join([str(target), str(pythons.ROOT)])
-    used = subprocess.run(
-        [python, "-c", "import redis; print(redis.__version__)"],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    used = version_in(python, PYTHONPATH=path)
     if used != redis:
         return Row(version, redis, False, f"redis-py {used} was imported instead")
     log = FOLDER / f"{target.name}.log"
