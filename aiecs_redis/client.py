@@ -180,6 +180,16 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
                 text = text.replace(f"{key}={value}", f"{key}=<REDACTED>")
         return text
 
+    def __copy__(self: Self) -> Self:
+        """As of redis.asyncio.Redis: another client of the same pool, with the same callbacks."""
+        copied = type(self).__new__(type(self))
+        for name, value in vars(self).items():
+            if name != "_client_metrics":  # it counts for itself
+                setattr(copied, name, value)
+        copied._configure()
+        copied._feed_observability()
+        return copied
+
     def _configure(self) -> None:
         """Take the transport of the pool, made anew when the pool's settings have changed.
 

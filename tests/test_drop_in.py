@@ -1,6 +1,7 @@
 """What redis-py's own users see, asked of redis-py and of ours alike."""
 
 import asyncio
+import copy
 import inspect
 
 import pytest
@@ -149,3 +150,37 @@ async def test_timeouts_to_retry_do_not_pile_up(kwargs):
     assert not aiecs_redis.Redis(connection_pool=pool)._native_retrying
     pool = redis.asyncio.ConnectionPool(**kwargs, retry_on_error=[redis.BusyLoadingError])
     assert aiecs_redis.Redis(connection_pool=pool)._native_retrying
+
+
+async def test_a_copy_is_a_client_of_the_same_pool(implementation, kwargs):
+    class Kind(implementation):
+        mine = 0
+
+    async with Kind(**kwargs) as client:
+        client.mine = 7
+        copied = copy.copy(client)
+        assert type(copied) is Kind and copied.mine == 7
+        assert copied.connection_pool is client.connection_pool
+        assert copied.response_callbacks is client.response_callbacks
+        assert await copied.client_id() == await client.client_id()
+        assert await copied.pipeline().set("a", 1).get("a").execute() == [True, b"1"]
+
+        async def execute_command(*args, **options):
+            return args
+
+        client.execute_command = execute_command
+        assert await copy.copy(client).get("a") == ("GET", "a")
+        with pytest.raises(TypeError, match="cannot pickle"):
+            copy.deepcopy(copied)
+
+
+async def test_what_a_copy_does_is_counted_for_itself(kwargs):
+    from aiecs_redis.metrics import ClientMetrics
+
+    async with aiecs_redis.Redis(**kwargs) as client:
+        metrics = ClientMetrics.of(client)
+        with metrics.counting():
+            copied = copy.copy(client)
+            assert ClientMetrics.of(copied) is not metrics
+            await copied.ping()
+            assert not metrics.commands()
