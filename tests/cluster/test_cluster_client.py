@@ -14,7 +14,7 @@ import redis.exceptions as errors
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
 from waiting import until
 
-from aiecs_redis import OutcomeUnknownError, RedisCluster, _native
+from aiecs_redis import OutcomeUnknownError, RedisCluster, _native, _topology
 
 KEYS = [f"key:{number}" for number in range(60)]
 HALVES = ["{way}1", "{way}2"]  # of one slot
@@ -717,3 +717,28 @@ async def test_scripts_and_locks(client):
     async with client.lock("lock", timeout=5):
         assert await client.exists("lock") == 1
     assert await client.exists("lock") == 0
+
+
+def test_the_topology_is_asked_for_again_after_an_interrupt(cluster, monkeypatch):
+    """One that comes while it is being asked for, before anybody has been asked."""
+    refresh, raised = _topology.Topology._refresh, []
+
+    def interrupted(self):
+        if not raised:
+            raised.append(True)
+            raise KeyboardInterrupt
+        return refresh(self)
+
+    monkeypatch.setattr(_topology.Topology, "_refresh", interrupted)
+    loop = asyncio.new_event_loop()
+    client = RedisCluster(**cluster.kwargs)
+
+    async def main():
+        return await asyncio.wait_for(client.set("key", "value"), 10)
+
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    assert loop.run_until_complete(task)
+    loop.run_until_complete(client.aclose())
+    loop.close()
