@@ -134,6 +134,7 @@ class LeasedConnection(_LinkConnection):
         link = self.link
         self._reader = self._writer = None
         self._parser.on_disconnect()
+        self.set_parser(None)  # the next user's pushes are not for this one's handlers
         if link is not None:
             link.release()
 

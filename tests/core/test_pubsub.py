@@ -356,3 +356,20 @@ async def test_a_subclass_with_handling_of_its_own_is_asked(client, admin):
     admin.publish("a", "hello")
     assert (await pubsub.get_message(timeout=10))["data"] == "HELLO"
     await pubsub.aclose()
+
+
+async def test_a_push_handler_is_for_its_own_subscriptions(client):
+    """redis-py's stays with the connection."""
+    pushed = []
+
+    async def handler(push):
+        pushed.append(push)
+
+    async with client.pubsub(push_handler_func=handler) as pubsub:
+        await pubsub.subscribe("a")
+        await pubsub.get_message(timeout=0.2)
+    heard = list(pushed)
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe("b")
+        assert (await pubsub.get_message(timeout=10))["channel"] == "b"
+    assert pushed == heard
