@@ -80,7 +80,8 @@ class Waiting:
                 return False
             subscribing.result()
             return True
-        except (redis.exceptions.RedisError, OSError) as exc:
+        except (redis.exceptions.RedisError, OSError, RuntimeError) as exc:
+            # RuntimeError: a RedisClient that was closed; it may be opened again.
             logger.info("Waiting for %s without being told of its release: %s", key, exc)
             return False
         finally:

@@ -256,3 +256,23 @@ async def test_without_the_right_to_subscribe(start_server, make_client, until):
         await until(lambda: admin.zcard(QUEUE) == 1)
         await holder.release()
         assert await asyncio.wait_for(waiting, PLACE)
+
+
+@pytest.mark.parametrize("fair_one", [True, False])
+async def test_a_client_that_is_closed_for_a_while(start_server, make_client, until, fair_one):
+    """Who waited without being told of the release waited for ever afterwards."""
+    server = start_server(users={"default": "on nopass ~* resetchannels +@all"})
+    client = await make_client(server, kind="RedisClient")
+    with server.connect() as admin:
+        admin.set("lock:fair", "someone", px=60_000)
+        lock = DistributedLock(client, "fair", timeout=20, wait=None, fair=fair_one)
+        waiting = asyncio.ensure_future(lock.acquire())
+        if fair_one:
+            await until(lambda: admin.zcard(QUEUE) == 1)
+        await asyncio.sleep(0.1)
+        await client.close()
+        await asyncio.sleep(1.5)
+        await client.initialize()
+        admin.delete("lock:fair")
+        assert await asyncio.wait_for(waiting, 10)
+        assert await lock.release()
