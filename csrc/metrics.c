@@ -23,9 +23,21 @@ struct ar_metrics {
     PyObject *aliases; /* dict of a name as sent -> index */
     ar_metric **entries;
     Py_ssize_t count, capacity;
-    PyObject *on_command, *on_slow;
+    /* List of on_command and on_slow, or None. It has as many references as the metrics, so that each client that
+     * shares them shows one to the garbage collector. */
+    PyObject *observers;
     double slow_seconds;
 };
+
+enum { ON_COMMAND, ON_SLOW, OBSERVERS };
+
+/* Borrowed; NULL: there is none. */
+static PyObject *
+observer(const ar_metrics *metrics, int number)
+{
+    PyObject *callback = PyList_GET_ITEM(metrics->observers, number);
+    return callback != Py_None ? callback : NULL;
+}
 
 /* ---- life ---- */
 
@@ -39,7 +51,10 @@ ar_metrics_new(void)
     }
     metrics->references = 1;
     metrics->aliases = PyDict_New();
-    if (metrics->aliases == NULL) {
+    metrics->observers = Py_BuildValue("[OO]", Py_None, Py_None);
+    if (metrics->aliases == NULL || metrics->observers == NULL) {
+        Py_XDECREF(metrics->observers);
+        Py_XDECREF(metrics->aliases);
         PyMem_Free(metrics);
         return NULL;
     }
@@ -50,13 +65,16 @@ ar_metrics *
 ar_metrics_ref(ar_metrics *metrics)
 {
     metrics->references++;
+    Py_INCREF(metrics->observers);
     return metrics;
 }
 
 void
 ar_metrics_unref(ar_metrics *metrics)
 {
+    PyObject *observers = metrics->observers;
     if (--metrics->references > 0) {
+        Py_DECREF(observers);
         return;
     }
     for (Py_ssize_t i = 0; i < metrics->count; i++) {
@@ -65,16 +83,14 @@ ar_metrics_unref(ar_metrics *metrics)
     }
     PyMem_Free(metrics->entries);
     Py_CLEAR(metrics->aliases);
-    Py_CLEAR(metrics->on_command);
-    Py_CLEAR(metrics->on_slow);
     PyMem_Free(metrics);
+    Py_DECREF(observers);
 }
 
 int
 ar_metrics_traverse(ar_metrics *metrics, visitproc visit, void *arg)
 {
-    Py_VISIT(metrics->on_command);
-    Py_VISIT(metrics->on_slow);
+    Py_VISIT(metrics->observers);
     return 0;
 }
 
@@ -82,9 +98,14 @@ void
 ar_metrics_observe(ar_metrics *metrics, PyObject *on_command, PyObject *on_slow,
                    double slow_seconds)
 {
+    PyObject *callbacks[OBSERVERS] = {on_command, on_slow};
     metrics->slow_seconds = slow_seconds;
-    Py_XSETREF(metrics->on_command, Py_XNewRef(on_command));
-    Py_XSETREF(metrics->on_slow, Py_XNewRef(on_slow));
+    for (int i = 0; i < OBSERVERS; i++) {
+        PyObject *old = PyList_GET_ITEM(metrics->observers, i);
+        PyList_SET_ITEM(metrics->observers, i,
+                        Py_NewRef(callbacks[i] != NULL ? callbacks[i] : Py_None));
+        Py_DECREF(old);
+    }
 }
 
 /* ---- names ---- */
@@ -245,7 +266,7 @@ upper_bound(int bucket)
 int
 ar_metrics_created(const ar_metrics *metrics, ArCommand *command)
 {
-    if (metrics->on_command != NULL) {
+    if (observer(metrics, ON_COMMAND) != NULL) {
         command->context = PyContext_CopyCurrent();
         return command->context == NULL ? -1 : 0;
     }
@@ -337,14 +358,15 @@ record_command(ar_metrics *metrics, ArCommand *command, double started, PyObject
         return 0;
     }
     const char *outcome = failed ? "error" : cancelled ? "cancelled" : "ok";
-    if (command->context != NULL && metrics->on_command != NULL &&
-        tell(command, metrics->on_command, command->context, entry->name, outcome, ended, seconds,
+    PyObject *on_command = observer(metrics, ON_COMMAND);
+    if (command->context != NULL && on_command != NULL &&
+        tell(command, on_command, command->context, entry->name, outcome, ended, seconds,
              exception) < 0) {
         return -1;
     }
-    if (metrics->on_slow != NULL && seconds >= metrics->slow_seconds) {
-        return tell(command, metrics->on_slow, NULL, entry->name, outcome, ended, seconds,
-                    exception);
+    PyObject *on_slow = observer(metrics, ON_SLOW);
+    if (on_slow != NULL && seconds >= metrics->slow_seconds) {
+        return tell(command, on_slow, NULL, entry->name, outcome, ended, seconds, exception);
     }
     return 0;
 }
