@@ -156,7 +156,7 @@ class Alerts:
 
         Returns after the first look; concurrent calls wait for the same.
         """
-        if self._task is None:
+        if self._task is None or self._task.done():  # with its loop, in a program that did not stop
             self._looked = asyncio.Event()
             self._task = asyncio.create_task(self._watch(self._looked))
             try:

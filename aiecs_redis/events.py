@@ -238,6 +238,10 @@ class KeyspaceEvents:
             ValueError: no handler was registered, and no event named; Redis has no such event.
             redis.exceptions.RedisError: the server cannot be reached; or `aclose()` came before.
         """
+        if self._starting is not None and self._starting.get_loop().is_closed():
+            # All ended with that loop, in a program that did not close this.
+            self._servers.clear()
+            self._starting = self._follower = self._dispatcher = None
         if self._starting is not None:
             return await _outcome(self._starting)
         self._also = frozenset[str]().union(*map(_named, events))

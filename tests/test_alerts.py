@@ -386,3 +386,18 @@ async def test_a_rule_that_is_wrong_does_not_stop_the_others(client, caplog, mea
     alerts = Alerts(client, [odd, even], notify=[])
     assert names(await alerts.check()) == [*told, ("even", True)]
     assert "The alert rule odd" in caplog.text
+
+
+def test_a_second_run_after_one_that_was_not_stopped(redis_server):
+    client = aiecs_redis.Redis(**redis_server.kwargs)
+    looked = []
+    rule = alert_rules.Rule("looks", lambda *_: looked.append(1), 1, 0, "")
+    alerts = Alerts(client, [rule], interval=0.01)
+
+    async def use(count):
+        await alerts.start()
+        while len(looked) < count:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(use(3), 10))
+    asyncio.run(asyncio.wait_for(use(9), 10))

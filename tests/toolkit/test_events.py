@@ -413,3 +413,21 @@ async def test_a_handler_may_close_it(client, admin, until):
     admin.set("again", 1)
     await until(lambda: asyncio.all_tasks() == before)
     assert heard == ["again"]
+
+
+def test_a_second_run_after_one_that_was_not_closed(own):
+    import aiecs_redis
+
+    client = aiecs_redis.Redis(**own.kwargs)
+    heard = []
+    events = KeyspaceEvents(client)
+    events.on("set", heard.append)
+
+    async def use(count):
+        await events.start()
+        await client.set("a", count)
+        while len(heard) < count:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(use(1), 10))
+    asyncio.run(asyncio.wait_for(use(2), 10))
