@@ -330,7 +330,7 @@ async def test_the_end_that_extend_has_set_is_known(client, admin):
             assert await lock.extend(0.3)
             await asyncio.sleep(20)
     assert loop.time() - began < 10
-    async with DistributedLock(client, "a", timeout=0.3, renew=False) as lock:
+    async with DistributedLock(client, "b", timeout=0.3, renew=False) as lock:
         assert await lock.extend(20)
         await asyncio.sleep(0.5)
         assert lock.held
