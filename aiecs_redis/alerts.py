@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from aiecs_redis import _checks as checks
 from aiecs_redis._server_info import read_info
-from aiecs_redis._tasks import stop
+from aiecs_redis._tasks import stop, supervised
 from aiecs_redis._underlying import check_client
 from aiecs_redis.alert_rules import Rule, Sample, default_rules
 from aiecs_redis.metrics import current_client
@@ -144,7 +144,8 @@ class Alerts:
         self._states = {rule.name: _State() for rule in self.rules}
         self._before: Sample | None = None
         self._task: asyncio.Task[None] | None = None
-        self._looked: asyncio.Event  # made by start(), for its loop
+        self._looked: asyncio.Event | None = None  # since start(): whether the first look is over
+        self._watcher: asyncio.Task[Any] | None = None
 
     @property
     def firing(self) -> list[str]:
@@ -157,20 +158,22 @@ class Alerts:
         Returns after the first look; concurrent calls wait for the same.
         """
         if self._task is None or self._task.done():  # with its loop, in a program that did not stop
-            self._looked = asyncio.Event()
-            self._task = asyncio.create_task(self._watch(self._looked))
+            looked = self._looked = asyncio.Event()
+            self._task = asyncio.create_task(supervised(self._watch(looked)))
             try:
-                await self._looked.wait()
+                await looked.wait()
             except asyncio.CancelledError:
                 await self.stop()
                 raise
-        else:
+        elif self._looked is not None:
             await self._looked.wait()
 
     async def stop(self) -> None:
         """Look no longer. Twice does no harm; one of `notify` may call it."""
         task, self._task = self._task, None
-        await stop(task)
+        self._looked = None
+        if asyncio.current_task() is not self._watcher:
+            await stop(task)
 
     async def __aenter__(self) -> Alerts:
         await self.start()
@@ -180,8 +183,9 @@ class Alerts:
         await self.stop()
 
     async def _watch(self, looked: asyncio.Event) -> None:
+        self._watcher = asyncio.current_task()
         try:
-            while self._task is asyncio.current_task():
+            while self._looked is looked:
                 await self.check()
                 looked.set()
                 await asyncio.sleep(self._interval)

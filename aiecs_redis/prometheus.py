@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from aiecs_redis import _checks as checks
 from aiecs_redis._extras import need
 from aiecs_redis._server_info import ServerInfo, read_info
-from aiecs_redis._tasks import stop
+from aiecs_redis._tasks import stop, supervised
 from aiecs_redis._underlying import check_client
 from aiecs_redis.health import HealthServer
 from aiecs_redis.metrics import ClientMetrics, CommandMetrics, PoolMetrics, current_client
@@ -230,6 +230,9 @@ class PrometheusExporter:
         await self.stop()
 
     async def _poll(self) -> None:
+        await supervised(self._refresh_often())
+
+    async def _refresh_often(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
             await self.refresh()

@@ -327,7 +327,7 @@ async def test_two_starts_are_one(client):
     before = asyncio.all_tasks()
     alerts = Alerts(client)
     await asyncio.gather(alerts.start(), alerts.start())
-    assert len(asyncio.all_tasks() - before) == 1
+    assert len(asyncio.all_tasks() - before) == 2  # one looks, one watches over it
     await alerts.stop()
     assert asyncio.all_tasks() == before
 
