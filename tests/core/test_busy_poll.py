@@ -68,7 +68,7 @@ def test_replies_come_without_asyncio(native, port, admin, polling, seconds, sle
 
     asked = run(loop, main)
     # Now and then a turn that was due writes, and a reader of the same pass has the reply already.
-    assert asked > COMMANDS * 0.9 if sleeps else asked < COMMANDS / 2
+    assert asked >= COMMANDS - 10 if sleeps else asked < COMMANDS / 2
 
 
 def test_the_first_command_of_a_handler(native, port, admin, polling):
