@@ -2,6 +2,8 @@
  * a new command changes its type in place, once, when it is awaited or asked whether it is a future. */
 #include "awaitable.h"
 
+#include "lanes.h"
+
 #include <stddef.h>
 
 /* ---- life ---- */
@@ -218,15 +220,16 @@ ar_awaitable_repr(ArCommand *self)
 {
     static const char *const states[] = {"new",      "scheduled", "pending",   "pending",
                                          "finished", "failed",    "cancelled", "closed"};
-    /* The name only: arguments may be secrets. */
-    if (self->argc > 0) {
-        return PyUnicode_FromFormat(
-            "<%s %S %s>", Py_TYPE(self) == self->state->CommandType ? "Command" : "CommandFuture",
-            self->argv[0], states[self->status]);
+    const char *type = Py_TYPE(self) == self->state->CommandType ? "Command" : "CommandFuture";
+    if (self->argc == 0) {
+        return PyUnicode_FromFormat("<%s %s>", type, states[self->status]);
     }
-    return PyUnicode_FromFormat(
-        "<%s %s>", Py_TYPE(self) == self->state->CommandType ? "Command" : "CommandFuture",
-        states[self->status]);
+    /* The name only: arguments may be secrets. */
+    PyObject *name = ar_lanes_name(self->argv[0]);
+    PyObject *text =
+        name != NULL ? PyUnicode_FromFormat("<%s %S %s>", type, name, states[self->status]) : NULL;
+    Py_XDECREF(name);
+    return text;
 }
 
 PyObject *

@@ -2,6 +2,8 @@
  * not be repeated, and that needs no connection of its own. */
 #include "lanes.h"
 
+#include "words.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,67 +239,10 @@ static const command_entry table[] = {
     READ("ZUNION"),
 };
 
-#define NAME_MAX_LENGTH 32
-
 static int
 compare_entry(const void *name, const void *entry)
 {
     return strcmp(name, ((const command_entry *)entry)->name);
-}
-
-/* The bytes of a str or bytes argument, or NULL: it is neither. */
-static const char *
-text_of(PyObject *argument, Py_ssize_t *size)
-{
-    if (PyUnicode_Check(argument)) {
-        const char *text = PyUnicode_AsUTF8AndSize(argument, size);
-        if (text == NULL) {
-            PyErr_Clear();
-        }
-        return text;
-    }
-    if (PyBytes_Check(argument)) {
-        *size = PyBytes_GET_SIZE(argument);
-        return PyBytes_AS_STRING(argument);
-    }
-    return NULL;
-}
-
-/* Appends a text in upper case; -1 when it does not fit. */
-static int
-append_text(char *name, size_t *length, const char *text, Py_ssize_t size)
-{
-    if (*length + (size_t)size >= NAME_MAX_LENGTH) {
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < size; i++) {
-        name[(*length)++] = (char)Py_TOUPPER((unsigned char)text[i]);
-    }
-    name[*length] = '\0';
-    return 0;
-}
-
-static int
-append_word(char *name, size_t *length, PyObject *argument)
-{
-    Py_ssize_t size;
-    const char *text = text_of(argument, &size);
-    return text != NULL ? append_text(name, length, text, size) : -1;
-}
-
-/* The next word from *at on, as a name is split when it is encoded; its size is 0 at the end. */
-static const char *
-next_word(const char **at, const char *end, Py_ssize_t *size)
-{
-    while (*at < end && Py_ISSPACE((unsigned char)**at)) {
-        ++*at;
-    }
-    const char *word = *at;
-    while (*at < end && !Py_ISSPACE((unsigned char)**at)) {
-        ++*at;
-    }
-    *size = *at - word;
-    return word;
 }
 
 static const command_entry *
@@ -311,40 +256,79 @@ find_name(const char *name)
 static const command_entry *
 find(PyObject *const *argv, Py_ssize_t argc, int *more)
 {
-    char name[NAME_MAX_LENGTH];
+    char name[AR_WORDS_MAX];
     size_t length = 0;
     Py_ssize_t size = 0;
-    const char *at = text_of(argv[0], &size);
+    const char *at = ar_word_text(argv[0], &size);
     *more = 0;
     if (at == NULL) {
         return NULL;
     }
-    const char *end = at + size, *word = next_word(&at, end, &size);
-    if (append_text(name, &length, word, size) < 0) {
+    const char *end = at + size, *word = ar_word_next(&at, end, &size);
+    if (ar_word_append(name, &length, word, size) < 0) {
         return NULL;
     }
     const command_entry *entry = find_name(name);
-    word = next_word(&at, end, &size);
-    if (entry != NULL || length + 1 >= NAME_MAX_LENGTH) {
+    word = ar_word_next(&at, end, &size);
+    if (entry != NULL || length + 1 >= AR_WORDS_MAX) {
         *more = size > 0;
         return entry;
     }
     name[length++] = ' ';
     if (size == 0) {
-        return argc > 1 && append_word(name, &length, argv[1]) == 0 ? find_name(name) : NULL;
+        return argc > 1 && ar_word_append_argument(name, &length, argv[1]) == 0 ? find_name(name)
+                                                                                : NULL;
     }
-    entry = append_text(name, &length, word, size) == 0 ? find_name(name) : NULL;
-    (void)next_word(&at, end, &size);
+    entry = ar_word_append(name, &length, word, size) == 0 ? find_name(name) : NULL;
+    (void)ar_word_next(&at, end, &size);
     *more = size > 0;
     return entry;
+}
+
+/* Whether there are commands of two words, of which this is the first. */
+static int
+is_container(const char *word, Py_ssize_t size)
+{
+    char name[AR_WORDS_MAX];
+    size_t length = 0;
+    if (ar_word_append(name, &length, word, size) < 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+        if (strncmp(table[i].name, name, length) == 0 && table[i].name[length] == ' ') {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+ar_lanes_name(PyObject *name)
+{
+    Py_ssize_t size;
+    const char *text = ar_word_text(name, &size);
+    if (text == NULL) {
+        return PyUnicode_FromString(Py_TYPE(name)->tp_name);
+    }
+    const char *at = text, *end = text + size;
+    const char *first = ar_word_next(&at, end, &size);
+    if (size == end - text) {
+        return Py_NewRef(name);
+    }
+    const char *shown = at;
+    if (is_container(first, size)) {
+        (void)ar_word_next(&at, end, &size);
+        shown = at;
+    }
+    return PyUnicode_DecodeUTF8(first, shown - first, "replace");
 }
 
 int
 ar_lanes_is_word(PyObject *argument, const char *word)
 {
-    char text[NAME_MAX_LENGTH];
+    char text[AR_WORDS_MAX];
     size_t length = 0;
-    return append_word(text, &length, argument) == 0 && strcmp(text, word) == 0;
+    return ar_word_append_argument(text, &length, argument) == 0 && strcmp(text, word) == 0;
 }
 
 /* A group and a consumer may have any name, that of an option, too. */

@@ -8,6 +8,10 @@
  * (XREAD with or without BLOCK, CLIENT TRACKING, "CLIENT" "TRACKING"). */
 uint8_t ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc);
 
+/* The name as it may be shown (a new reference): what is given as the name may have arguments in it, as in
+ * ("CONFIG SET requirepass secret"). NULL with MemoryError set. */
+PyObject *ar_lanes_name(PyObject *name);
+
 /* Seconds the server may keep a blocking command waiting: 0 for ever, -1 when it cannot be told. */
 double ar_lanes_block_seconds(PyObject *const *argv, Py_ssize_t argc);
 

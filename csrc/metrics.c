@@ -2,6 +2,8 @@
  * that a percentile read from it is at most an eighth too large. */
 #include "metrics.h"
 
+#include "lanes.h"
+
 #include <string.h>
 
 #define NAME_LENGTH 32  /* of a command's name; longer ones are counted as OTHER */
@@ -110,9 +112,9 @@ ar_metrics_observe(ar_metrics *metrics, PyObject *on_command, PyObject *on_slow,
 
 /* ---- names ---- */
 
-/* The name in upper case, or OTHER for what cannot be a command's name. */
+/* In upper case, or OTHER for what cannot be a command's name. */
 static PyObject *
-canonical_name(PyObject *name)
+label(PyObject *name)
 {
     char text[NAME_LENGTH + 1];
     const char *source = NULL;
@@ -135,6 +137,15 @@ canonical_name(PyObject *name)
         text[i] = (char)Py_TOUPPER(c);
     }
     return PyUnicode_FromStringAndSize(text, length);
+}
+
+static PyObject *
+canonical_name(PyObject *name)
+{
+    PyObject *shown = ar_lanes_name(name);
+    PyObject *result = shown != NULL ? label(shown) : NULL;
+    Py_XDECREF(shown);
+    return result;
 }
 
 static ar_metric *

@@ -1,4 +1,5 @@
 /* What happens to a pool's commands when its connections change: become ready, fall idle, are lost. */
+#include "lanes.h"
 #include "pool_internal.h"
 
 /* Times a command is written before its loss is reported. */
@@ -194,9 +195,12 @@ requeue_inflight(ArPool *pool, ar_conn *conn, PyObject *reason)
     }
     ar_ring_free(&inflight);
     for (ArCommand *command; (command = ar_ring_pop(&failed)) != NULL;) {
-        PyObject *name = command->argc > 0 ? command->argv[0] : Py_None;
-        PyObject *exception = ar_error_outcome_unknown(pool->state, name,
-                                                       command->properties & AR_REPLAYABLE, reason);
+        PyObject *name = command->argc > 0 ? ar_lanes_name(command->argv[0]) : Py_NewRef(Py_None);
+        PyObject *exception =
+            name != NULL ? ar_error_outcome_unknown(pool->state, name,
+                                                    command->properties & AR_REPLAYABLE, reason)
+                         : NULL;
+        Py_XDECREF(name);
         ar_command_fail(command, exception != NULL ? exception : ar_exception_take());
         Py_DECREF(command);
     }

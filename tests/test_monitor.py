@@ -162,6 +162,14 @@ async def test_names_are_bounded(native):
     assert not [name for name in found if "\0" in name or "/" in name]
 
 
+async def test_arguments_in_the_name_are_no_part_of_it(native):
+    with ClientMetrics.of(native).counting() as metrics:
+        await native.execute_command("ECHO secret")
+        await native.execute_command("CONFIG SET slowlog-max-len 128")
+        assert await native.execute_command("ACL WHOAMI") == "default"
+        assert set(metrics.commands()) == {"ECHO", "CONFIG SET", "ACL WHOAMI"}
+
+
 async def test_lost_connections(start_server):
     server = start_server()
     async with aiecs_redis.Redis(**server.kwargs) as native:

@@ -277,6 +277,31 @@ def test_repr_of_a_command_tells_no_arguments(native_case, admin):
     native_case(main)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("GET", "GET"),
+        ("CLIENT LIST", "CLIENT LIST"),
+        (b"CLIENT LIST", "CLIENT LIST"),
+        ("ACL WHOAMI", "ACL WHOAMI"),
+        ("AUTH secret", "AUTH"),
+        ("  auth secret", "auth"),
+        ("CONFIG SET requirepass secret", "CONFIG SET"),
+        ("NO.SUCH secret", "NO.SUCH"),
+        ("N" * 100 + " secret", "N" * 100),
+        (bytearray(b"AUTH secret"), "bytearray"),
+        (" ", ""),
+    ],
+)
+def test_repr_tells_no_arguments_that_are_in_the_name(native_case, name, shown):
+    async def main(client):
+        command = client.execute_command(name)
+        assert repr(command) == f"<Command {shown} new>"
+        command.close()
+
+    native_case(main)
+
+
 def test_task_repr_and_stack(case, blocked, capsys):
     async def main(client):
         task = asyncio.create_task(client.blpop("list", 30), name="wrapping")

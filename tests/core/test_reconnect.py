@@ -177,6 +177,13 @@ def test_a_pipeline_on_its_way_is_not_repeated(cut_short, admin):
     assert admin.get("n") == "2"
 
 
+def test_an_unknown_outcome_tells_no_arguments(cut_short, admin):
+    (result,) = cut_short(lambda client: [client.execute_command("INCR n")])
+    assert isinstance(result, OutcomeUnknownError)
+    assert str(result).startswith("Connection lost while INCR was in flight:")
+    assert admin.get("n") == "1"
+
+
 def test_an_explicit_retry_has_the_meaning_of_redis_py(run_plain, impl, proxy, admin):
     """It repeats whatever it was asked to, as often as it was asked to."""
 
