@@ -1,6 +1,8 @@
 /* Encodes commands as arrays of bulk strings, by redis-py's rules for each argument type. */
 #include "encode.h"
 
+#include "words.h"
+
 #include <string.h>
 
 /* From this size on a bytes or str argument is borrowed instead of copied. */
@@ -179,28 +181,6 @@ append_view(ar_outq *queue, PyObject *argument, const argument_view *view)
     return 0;
 }
 
-/* As bytes.split() sees it. */
-static int
-is_space(char byte)
-{
-    return byte == ' ' || (byte >= '\t' && byte <= '\r');
-}
-
-/* The next word from *cursor on; its length is 0 at the end. */
-static argument_view
-next_word(const char **cursor, const char *end)
-{
-    while (*cursor < end && is_space(**cursor)) {
-        ++*cursor;
-    }
-    argument_view word = {.data = *cursor};
-    while (*cursor < end && !is_space(**cursor)) {
-        ++*cursor;
-    }
-    word.length = (size_t)(*cursor - word.data);
-    return word;
-}
-
 /* redis-py splits names of several words: every str, and bytes with a blank in them. */
 static int
 is_to_be_split(PyObject *name, const argument_view *view)
@@ -209,7 +189,7 @@ is_to_be_split(PyObject *name, const argument_view *view)
         return view->length > 0 && memchr(view->data, ' ', view->length) != NULL;
     }
     for (size_t i = 0; i < view->length; i++) {
-        if (is_space(view->data[i])) {
+        if (ar_word_is_space(view->data[i])) {
             return 1;
         }
     }
@@ -221,7 +201,7 @@ count_words(const argument_view *view)
 {
     const char *cursor = view->data, *end = view->data + view->length;
     size_t words = 0;
-    while (next_word(&cursor, end).length > 0) {
+    for (Py_ssize_t size; (void)ar_word_next(&cursor, end, &size), size > 0;) {
         words++;
     }
     return words;
@@ -231,12 +211,17 @@ static int
 append_words(ar_outq *queue, const argument_view *view)
 {
     const char *cursor = view->data, *end = view->data + view->length;
-    for (argument_view word; (word = next_word(&cursor, end)).length > 0;) {
+    for (;;) {
+        Py_ssize_t size;
+        argument_view word = {.data = ar_word_next(&cursor, end, &size)};
+        if (size == 0) {
+            return 0;
+        }
+        word.length = (size_t)size;
         if (append_view(queue, Py_None, &word) < 0) {
             return -1;
         }
     }
-    return 0;
 }
 
 #define PLAIN_ARGUMENTS 6

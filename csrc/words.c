@@ -42,11 +42,11 @@ ar_word_append_argument(char *name, size_t *length, PyObject *argument)
 const char *
 ar_word_next(const char **at, const char *end, Py_ssize_t *size)
 {
-    while (*at < end && Py_ISSPACE((unsigned char)**at)) {
+    while (*at < end && ar_word_is_space(**at)) {
         ++*at;
     }
     const char *word = *at;
-    while (*at < end && !Py_ISSPACE((unsigned char)**at)) {
+    while (*at < end && !ar_word_is_space(**at)) {
         ++*at;
     }
     *size = *at - word;
