@@ -115,18 +115,15 @@ def observability_collector() -> Any:
     return None if find is None else find()
 
 
-def _busy_poll(text: str) -> float:
-    """The seconds that AIECS_REDIS_BUSY_POLL asks for."""
+def _set_busy_poll(text: str) -> None:
+    """Do what AIECS_REDIS_BUSY_POLL asks for."""
     try:
-        microseconds = float(text)
-        if not 0 <= microseconds <= 1000:
-            raise ValueError
+        _native.set_busy_poll(float(text) / 1e6)
     except ValueError:
         raise ValueError(
             f"AIECS_REDIS_BUSY_POLL={text!r} is not a number of microseconds from 0 (never poll) "
             "to 1000"
         ) from None
-    return microseconds / 1e6
 
 
 def bind() -> None:
@@ -157,7 +154,7 @@ def bind() -> None:
     )
     busy_poll = os.environ.get("AIECS_REDIS_BUSY_POLL", "").strip()
     if busy_poll:
-        _native.set_busy_poll(_busy_poll(busy_poll))
+        _set_busy_poll(busy_poll)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_native.after_fork)
 

@@ -53,20 +53,26 @@ async def one_after_the_other(client, commands=COMMANDS):
         assert await client.get("k") == b"v"
 
 
+def asked_meanwhile(loop, native, port, commands):
+    """How often the loop asks the kernel while a new client of it sends commands."""
+
+    async def main():
+        async with native(port=port) as client:
+            await client.ping()
+            before = loop.asked
+            await one_after_the_other(client, commands)
+            return loop.asked - before
+
+    return run(loop, main)
+
+
 @pytest.mark.parametrize(("seconds", "sleeps"), [(0, True), (LONGEST, False)])
 def test_replies_come_without_asyncio(native, port, admin, polling, seconds, sleeps):
     polling(seconds)
     loop = Counted()
     admin.set("k", "v")
 
-    async def main():
-        async with native(port=port) as client:
-            await client.ping()
-            before = loop.asked
-            await one_after_the_other(client)
-            return loop.asked - before
-
-    asked = run(loop, main)
+    asked = asked_meanwhile(loop, native, port, COMMANDS)
     # Now and then a turn that was due writes, and a reader of the same pass has the reply already.
     assert asked >= COMMANDS - 10 if sleeps else asked < COMMANDS / 2
 
@@ -189,14 +195,7 @@ def test_a_loop_that_cannot_be_polled(native, port, admin, polling, make):
     loop = Counted(make())
     admin.set("k", "v")
 
-    async def main():
-        async with native(port=port) as client:
-            await client.ping()
-            before = loop.asked
-            await one_after_the_other(client, 100)
-            return loop.asked - before
-
-    assert run(loop, main) >= 90
+    assert asked_meanwhile(loop, native, port, 100) >= 90
 
 
 def test_a_loop_with_private_attributes_of_another_kind(native, port, admin, polling):
@@ -213,14 +212,7 @@ def test_a_loop_with_private_attributes_of_another_kind(native, port, admin, pol
 
     selector, loop._selector = loop._selector, Selector()
 
-    async def main():
-        async with native(port=port) as client:
-            await client.ping()
-            before = loop.asked
-            await one_after_the_other(client, 100)
-            return loop.asked - before
-
-    assert run(loop, main) >= 90
+    assert asked_meanwhile(loop, native, port, 100) >= 90
 
 
 def test_a_selector_that_is_gone(native, port, admin, polling):
