@@ -44,9 +44,12 @@ _OWN_OPTIONS = ("max_pending_bytes", "pool_timeout", "operation_timeout", "circu
 
 def take_own_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Our own constructor arguments, taken out of those for redis-py, and checked."""
-    given = {name: kwargs.pop(name, None) for name in _OWN_OPTIONS}
-    own = {name: value for name, value in given.items() if value is not None}
+    given = {name: kwargs.pop(name) for name in _OWN_OPTIONS if name in kwargs}
+    # None is the default, which of pool_timeout alone is not the same as no limit.
+    own = {name: v for name, v in given.items() if v is not None or name == "pool_timeout"}
     for name, value in own.items():
+        if value is None:
+            continue
         if name == "circuit_breaker":
             if not isinstance(value, CircuitBreaker):
                 raise ValueError(f"{name}={value!r}: give an aiecs_redis.CircuitBreaker, or None")
@@ -109,7 +112,7 @@ class Redis(Commands[T_co], _First, _Second, metaclass=StandIn):  # type: ignore
         max_pending_bytes: unsent bytes on a connection from which on further commands wait
             for room, default 64 MiB.
         pool_timeout: seconds that a command which needs a connection of its own (BLPOP, say)
-            waits for one when max_connections are in use, default 20.
+            waits for one when max_connections are in use, default 20; None: without end.
         operation_timeout: seconds for each operation as a whole: waiting for a connection and for
             room, being sent again after a lost connection, the reply. Default None: the timeouts
             of the parts only. `aiecs_redis.timeout()` bounds a block of code.

@@ -287,6 +287,23 @@ def test_waiting_for_a_lease_ends(run_plain, connect_native, blocked, admin):
     run_plain(main)
 
 
+def test_waiting_for_a_lease_without_limit(run_plain, connect_native, blocked, admin, monkeypatch):
+    monkeypatch.setattr("aiecs_redis._options.POOL_TIMEOUT", 0.05)
+
+    async def main():
+        async with connect_native(max_connections=2, pool_timeout=None) as client:
+            holder = asyncio.ensure_future(client.blpop("list", 30))
+            await blocked(1)
+            last = asyncio.ensure_future(client.blpop("list", 30))
+            await asyncio.sleep(0.3)
+            assert not last.done()
+            await client.rpush("list", "first", "second")
+            assert list(await holder) == [b"list", b"first"]
+            assert list(await last) == [b"list", b"second"]
+
+    run_plain(main)
+
+
 def test_waiting_for_a_lease_can_be_given_up(run_plain, connect_native, blocked, admin):
     async def main():
         async with connect_native(max_connections=2) as client:
