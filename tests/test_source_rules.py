@@ -1,5 +1,6 @@
 """Rules about the source, kept by tests rather than by reviewers."""
 
+import ast
 import os
 import re
 import subprocess
@@ -113,6 +114,42 @@ def test_every_python_file_is_in_the_architecture(module):
     text = (ROOT / "ARCHITECTURE.md").read_text()
     name = re.escape(module.rpartition("/")[2][: -len(".py")])
     assert re.search(rf"`(\w+/)?{name}(\.py)?`", text), f"ARCHITECTURE.md does not tell of {module}"
+
+
+def rows_of_the_package():
+    """The number of the row of ARCHITECTURE.md's tables in which each Python file stands."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    section = text.split("\n## aiecs_redis/", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return {
+        name.removesuffix(".py"): number
+        for number, row in enumerate(rows)
+        for name in re.findall(r"`([\w.]+)/?`", row)
+    }
+
+
+def imported_at_once(path):
+    """The files of ours that a file imports when it is imported, by their names in the tables."""
+    tree = ast.parse(path.read_text())
+    statements = [s for s in tree.body if isinstance(s, (ast.Import, ast.ImportFrom))]
+    for one in statements:
+        modules = [name.name for name in one.names]
+        if isinstance(one, ast.ImportFrom):
+            modules = [f"{one.module}.{name}" for name in modules]
+        for module in modules:
+            package, _, rest = module.partition(".")
+            name = rest.partition(".")[0]
+            if package == "aiecs_redis" and any(PACKAGE.glob(f"{name}.py")):
+                yield name
+
+
+def test_imports_point_up_the_tables():
+    rows = rows_of_the_package()
+    for module in MODULES:
+        name = module.partition("/")[0].removesuffix(".py")
+        assert name in rows, f"{module} has no row in ARCHITECTURE.md"
+        for other in imported_at_once(PACKAGE / module):
+            assert rows[other] <= rows[name], f"{module} imports {other}.py, which stands below it"
 
 
 def test_includes_point_strictly_down():
