@@ -106,6 +106,12 @@ def test_no_block_is_hidden_in_an_indentation(page):
     assert text.count("```") == 0, "a fence is not closed, or closed with another indentation"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_list_in_a_list_is_one_on_the_site(page):
+    """MkDocs wants four spaces, and takes what has fewer for items of the list around it."""
+    assert re.findall(r"^ {1,3}(?:[-*]|\d+\.) .*", FENCE.sub("", read(page)), re.MULTILINE) == []
+
+
 def test_few_blocks_are_not_run():
     left = [b.place for page in PAGES for b in blocks(page) if b.not_run]
     assert len(left) <= MAX_NOT_RUN, left
