@@ -25,11 +25,12 @@ ar_bundle_resend(ArCommand *part, ArCommand *whole, Py_ssize_t number, PyObject 
     if (self == NULL || !ar_redirect_applies(self, error)) {
         return 0;
     }
+    Py_INCREF(self); /* the whole, given up by what runs here, lets go of it */
     PyObject **argv = ar_queue_argv(part->batch, number);
     Py_ssize_t argc = ar_queue_argc(part->batch, number);
     ArCommand *single = ar_scatter_part(whole, argv[0], argv + 1, argc - 1, &positions[number], 1);
     int slot = single != NULL ? queued_slot(self, part->batch, number) : -1;
-    if (slot < 0) {
+    if (slot < 0 || ar_command_finished(whole)) {
         goto failed;
     }
     single->slot = (uint16_t)slot;
@@ -44,6 +45,7 @@ ar_bundle_resend(ArCommand *part, ArCommand *whole, Py_ssize_t number, PyObject 
         goto failed;
     }
     Py_DECREF(single);
+    Py_DECREF(self);
     return 1;
 
 failed:
@@ -52,6 +54,7 @@ failed:
         single->status = AR_CLOSED;
         Py_DECREF(single);
     }
+    Py_DECREF(self);
     return 0;
 }
 
@@ -150,15 +153,16 @@ divide(ArCluster *cluster, division *self, const ArQueue *queue)
     return 0;
 }
 
-/* Sends a bundle as a pipeline of its own; -1 with an exception set. */
+/* Sends a bundle of the queue as a pipeline of its own; -1 with an exception set. */
 static int
-send_bundle(ArCluster *self, ArCommand *whole, const bundle *bundled, const Py_ssize_t *numbers)
+send_bundle(ArCluster *self, ArCommand *whole, PyObject *name, const ArQueue *queue,
+            const bundle *bundled, const Py_ssize_t *numbers)
 {
-    ArCommand *part = ar_scatter_part(whole, whole->argv[0], NULL, 0, numbers, bundled->count);
+    ArCommand *part = ar_scatter_part(whole, name, NULL, 0, numbers, bundled->count);
     if (part == NULL) {
         return -1;
     }
-    part->batch = ar_queue_pick(whole->batch, numbers, bundled->count);
+    part->batch = ar_queue_pick(queue, numbers, bundled->count);
     if (part->batch == NULL) {
         part->status = AR_CLOSED;
         Py_DECREF(part);
@@ -176,20 +180,24 @@ static int
 start_pipeline(ArCluster *self, ArCommand *command)
 {
     division divided = {0};
-    Py_ssize_t total = command->batch->count;
+    /* Making objects may run finalizers, and they may give the command up: what is used is held. */
+    ArQueue *queue = (ArQueue *)Py_NewRef((PyObject *)command->batch);
+    PyObject *name = Py_NewRef(command->argv[0]);
     int result = -1;
-    if (divide(self, &divided, command->batch) < 0) {
+    Py_INCREF(self);
+    PyObject *replies = ar_scatter_places(queue->count);
+    if (replies == NULL || divide(self, &divided, queue) < 0) {
         goto done;
     }
-    command->replies = ar_scatter_places(total);
-    if (command->replies == NULL) {
-        goto done;
-    }
-    command->missing = divided.count + 1; /* not completed while parts are still being sent */
     result = 0;
+    if (ar_command_finished(command)) {
+        goto done;
+    }
+    Py_XSETREF(command->replies, Py_NewRef(replies));
+    command->missing = divided.count + 1; /* not completed while parts are still being sent */
     for (Py_ssize_t i = 0; i < divided.count && !ar_command_finished(command); i++) {
         const bundle *next = &divided.bundles[i];
-        if (send_bundle(self, command, next, divided.numbers + next->first) < 0) {
+        if (send_bundle(self, command, name, queue, next, divided.numbers + next->first) < 0) {
             result = -1;
             break;
         }
@@ -199,6 +207,10 @@ start_pipeline(ArCluster *self, ArCommand *command)
     }
 done:
     free_division(&divided);
+    Py_XDECREF(replies);
+    Py_DECREF(self);
+    Py_DECREF(name);
+    Py_DECREF(queue);
     return result;
 }
 

@@ -81,10 +81,12 @@ place(ArCommand *whole, Py_ssize_t position, PyObject *reply)
     Py_XDECREF(old);
 }
 
+/* Ends when the whole is given up by what sending a command on runs: it has let go of its client then. */
 static void
 place_batch(ArCommand *part, ArCommand *whole, const Py_ssize_t *positions, Py_ssize_t count)
 {
-    for (Py_ssize_t i = 0; i < count && i < PyList_GET_SIZE(part->result); i++) {
+    for (Py_ssize_t i = 0;
+         i < count && i < PyList_GET_SIZE(part->result) && !ar_command_finished(whole); i++) {
         PyObject *reply = PyList_GET_ITEM(part->result, i);
         if (!PyExceptionInstance_Check(reply) || !ar_bundle_resend(part, whole, i, reply)) {
             place(whole, positions[i], Py_NewRef(reply));
@@ -193,7 +195,7 @@ compare_slotted(const void *left, const void *right)
 }
 
 static slotted *
-sort_by_slot(ArCluster *self, const ArCommand *command, const ar_keys *keys, Py_ssize_t count)
+sort_by_slot(ArCluster *self, PyObject *const *argv, const ar_keys *keys, Py_ssize_t count)
 {
     slotted *items = PyMem_Malloc((size_t)count * sizeof(*items));
     if (items == NULL) {
@@ -201,7 +203,7 @@ sort_by_slot(ArCluster *self, const ArCommand *command, const ar_keys *keys, Py_
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        int slot = ar_cluster_slot(self, command->argv[1 + keys->first + i * keys->step]);
+        int slot = ar_cluster_slot(self, argv[1 + keys->first + i * keys->step]);
         if (slot < 0) {
             PyMem_Free(items);
             return NULL;
@@ -213,8 +215,8 @@ sort_by_slot(ArCluster *self, const ArCommand *command, const ar_keys *keys, Py_
 }
 
 static int
-send_keys(ArCluster *self, ArCommand *whole, const slotted *items, Py_ssize_t count,
-          Py_ssize_t step)
+send_keys(ArCluster *self, ArCommand *whole, PyObject *const *argv, const slotted *items,
+          Py_ssize_t count, Py_ssize_t step)
 {
     PyObject **rest = PyMem_Malloc((size_t)(count * step) * sizeof(*rest));
     Py_ssize_t *positions = PyMem_Malloc((size_t)count * sizeof(*positions));
@@ -228,13 +230,13 @@ send_keys(ArCluster *self, ArCommand *whole, const slotted *items, Py_ssize_t co
         for (end = begin; end < count && items[end].slot == items[begin].slot; end++) {
             positions[end - begin] = items[end].index;
             for (Py_ssize_t i = 0; i < step; i++) {
-                rest[(end - begin) * step + i] = whole->argv[1 + items[end].index * step + i];
+                rest[(end - begin) * step + i] = argv[1 + items[end].index * step + i];
             }
         }
         ArCommand *part = NULL;
         if (ar_ring_reserve(&parts) == 0) {
-            part = ar_scatter_part(whole, whole->argv[0], rest, (end - begin) * step, positions,
-                                   end - begin);
+            part =
+                ar_scatter_part(whole, argv[0], rest, (end - begin) * step, positions, end - begin);
         } else {
             PyErr_NoMemory();
         }
@@ -245,7 +247,7 @@ send_keys(ArCluster *self, ArCommand *whole, const slotted *items, Py_ssize_t co
         ar_ring_push(&parts, part);
     }
     whole->missing = (Py_ssize_t)parts.count;
-    for (ArCommand *part; (part = ar_ring_pop(&parts)) != NULL;) {
+    for (ArCommand *part; !ar_command_finished(whole) && (part = ar_ring_pop(&parts)) != NULL;) {
         ar_scatter_send(self, part);
     }
     result = 0;
@@ -283,9 +285,21 @@ ar_scatter_keys(ArCluster *self, ArCommand *command, const ar_keys *keys)
         return -1;
     }
     Py_ssize_t count = (keys->last - keys->first) / keys->step + 1;
-    command->replies = ar_scatter_places(count);
-    slotted *items = command->replies != NULL ? sort_by_slot(self, command, keys, count) : NULL;
-    int result = items != NULL ? send_keys(self, command, items, count, keys->step) : -1;
-    PyMem_Free(items);
+    /* Making objects may run finalizers, and they may give the command up: what is used is held. */
+    PyObject *replies = ar_scatter_places(count);
+    PyObject *arguments = replies != NULL ? PyTuple_New(command->argc) : NULL;
+    int result = arguments != NULL ? 0 : -1;
+    if (arguments != NULL && !ar_command_finished(command)) {
+        PyObject **argv = &PyTuple_GET_ITEM(arguments, 0);
+        ar_arguments_fill(argv, command->argv[0], command->argv + 1, command->argc - 1);
+        Py_XSETREF(command->replies, Py_NewRef(replies));
+        Py_INCREF(self);
+        slotted *items = sort_by_slot(self, argv, keys, count);
+        result = items != NULL ? send_keys(self, command, argv, items, count, keys->step) : -1;
+        PyMem_Free(items);
+        Py_DECREF(self);
+    }
+    Py_XDECREF(arguments);
+    Py_XDECREF(replies);
     return result;
 }

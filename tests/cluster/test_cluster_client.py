@@ -11,6 +11,7 @@ import weakref
 import pytest
 import redis.asyncio
 import redis.exceptions as errors
+from collecting import at_each_collection
 from redis.asyncio.cluster import RedisCluster as BaseRedisCluster
 from waiting import until
 
@@ -164,6 +165,26 @@ async def test_parts_of_a_cancelled_command_leave_nothing_behind(client):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+    assert await client.mget(KEYS) == KEYS
+
+
+@pytest.mark.parametrize("kind", ["keys", "pipeline"])
+async def test_a_finalizer_that_cancels_a_command_while_it_is_taken_apart(kind, client):
+    await client.mset({key: key for key in KEYS})
+    pipe = client.pipeline()
+    for key in KEYS:
+        pipe.get(key)
+    for _ in range(20):
+        command = asyncio.ensure_future(client.mget(KEYS) if kind == "keys" else pipe.execute())
+
+        def cancel(command=command):
+            if "pending" in repr(command):
+                command.cancel()
+
+        with at_each_collection(cancel):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.gather(command, return_exceptions=True)
     assert await client.mget(KEYS) == KEYS
 
 
@@ -438,6 +459,43 @@ async def test_pipeline_survives_moved_slots(client, cluster):
         pipe.get(name)
     assert await pipe.execute() == KEYS
     cluster.move_slots([slot], source)
+
+
+@pytest.mark.parametrize("found_at_all", [True, False])
+async def test_a_pipeline_whose_client_goes_while_its_commands_are_sent_on(
+    found_at_all, cluster, monkeypatch
+):
+    """Where a moved slot is now, Python code is asked: it gives the pipeline up, and the client."""
+    keys = HALVES
+    source = cluster.owner_of(keys[0])
+    locate, asked, held = _topology.Topology._locate, [], {}
+
+    def give_up(self, host, port):
+        found = locate(self, host, port)
+        asked.append(found[0])
+        if held:
+            held.pop("pipeline").cancel()
+            held.clear()
+            gc.collect()
+            if not found_at_all:
+                raise LookupError(host)
+        return found
+
+    monkeypatch.setattr(_topology.Topology, "_locate", give_up)
+    client = RedisCluster(**cluster.kwargs)
+    slot = client.keyslot(keys[0])
+    await client.mset(dict.fromkeys(keys, "value"))
+    cluster.move_slots([slot], other_master(cluster, keys[0]))
+    try:
+        queue = [((name, key), {}) for key in keys for name in ("GET", "STRLEN")]
+        pipeline = client._core._native_batch(queue, _native.BATCH_PLAIN)
+        held.update(pipeline=asyncio.ensure_future(pipeline), client=client)
+        del client, pipeline
+        await until(lambda: asked)
+        await asyncio.sleep(0.05)
+        assert len(asked) == 1
+    finally:
+        cluster.move_slots([slot], source)
 
 
 async def test_transaction(client):

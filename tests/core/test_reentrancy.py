@@ -6,6 +6,7 @@ import contextlib
 import gc
 
 import pytest
+from collecting import at_each_collection
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
@@ -223,24 +224,6 @@ async def test_a_codec_that_fails_while_the_client_introduces_itself(codec, made
         await asyncio.wait_for(client.get("key"), SURE)
     codec.clear()
     assert await asyncio.wait_for(client.ping(), SURE)
-
-
-@contextlib.contextmanager
-def at_each_collection(act):
-    """Garbage is looked for all the time, and `act` called each time, wherever the core may be."""
-    before = gc.get_threshold()
-
-    def callback(phase, info):
-        if phase == "start":
-            act()
-
-    gc.callbacks.append(callback)
-    gc.set_threshold(1, 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.callbacks.remove(callback)
 
 
 async def test_observers_that_come_and_go_while_they_are_told(made):
