@@ -27,7 +27,7 @@ read -r include libdir version libpl <"$out/python"
 $clang -g -O1 -fwrapv -fno-omit-frame-pointer -UNDEBUG -DAR_DEBUG -w \
     -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
     -Icsrc -Itests/fuzz -I"$include" -isystem vendored/hiredis -isystem vendored/libev \
-    "tests/fuzz/fuzz_$name.c" csrc/reply.c csrc/plain.c csrc/errors.c csrc/encode.c csrc/outq.c \
+    "tests/fuzz/fuzz_$name.c" csrc/reply.c csrc/plain.c csrc/errors.c csrc/encode.c csrc/outq.c csrc/words.c \
     vendored/hiredis/read.c vendored/hiredis/sds.c vendored/hiredis/alloc.c \
     -L"$libdir" -L"$libpl" -Wl,-rpath,"$libdir" "-lpython$version" -lcrypto -ldl -lm -lpthread -lutil \
     -o "$out/fuzz_$name"
