@@ -206,9 +206,17 @@ def test_info(cli, ask):
     assert status == 0
     assert out.splitlines()[0].rstrip() == "Clients"
     assert "connected_clients" in out
-    status, _, err = cli("info", "nonsense")
-    assert status == 2
-    assert "keyspace" in err
+    for form in (), ("--json",):
+        status, out, err = cli("info", "nonsense", *form)
+        assert (status, out) == (2, "")
+        assert "keyspace" in err
+
+
+def test_info_of_a_section_with_nothing_in_it(cli, ask, admin):
+    assert cli("info", "Keyspace") == (0, "The server says nothing of keyspace.\n", "")
+    assert ask("info", "keyspace") == {"keyspace": {}}
+    admin.set("k", "v")
+    assert "keys=1" in cli("info", "keyspace")[1].replace("'keys': ", "keys=")
 
 
 def test_top(cli, ask, full):
@@ -592,6 +600,39 @@ def test_serve_names_a_port_that_is_none(cli, monkeypatch, arguments, port):
     assert status == 2
     assert "--listen-port" in err
     assert (port or arguments[1]) in err
+
+
+def test_slowlog_where_nobody_may_ask_for_the_configuration(cli, ask, start_server, environment):
+    server = start_server()
+    at = ("--port", server.port, "--db", "0", "--user", "guest")
+    with server.connect() as admin:
+        rights = ["+@all", "-config"]
+        admin.acl_setuser("guest", enabled=True, passwords=["+s3cret"], commands=rights)
+        environment.setenv("REDIS_PASSWORD", "s3cret")
+        assert cli("slowlog", *at) == (0, "The server has noted none.\n", "")
+        admin.config_set("slowlog-log-slower-than", 0)
+        admin.set("slow:key", "1")
+    found = ask("slowlog", *at)
+    assert found["slower_than_microseconds"] is None
+    assert any(entry["command"] == "SET slow:key 1" for entry in found["entries"])
+    assert "SET slow:key" in cli("slowlog", *at)[1]
+
+
+def test_names_of_keys_do_nothing_to_a_terminal(cli, admin, monkeypatch):
+    admin.set("odd:\x1b[2J\n1", "x" * 5000)
+    admin.set("odd:a\\[b]c", "x")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    for command in (
+        ("delete", "odd:*", "--dry-run"),
+        ("delete", "odd:*"),
+        ("bigkeys", "odd:*"),
+        ("memory", "prefixes", "odd:*"),
+        ("scan", "odd:*"),
+    ):
+        _, out, err = cli(*command)
+        assert "\x1b" not in out + err, command
+        assert "odd:" in out + err
+    assert "odd:a\\[b]c" in cli("bigkeys", "odd:*")[1]
 
 
 def test_slowlog_that_is_switched_off(cli, start_server):

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import redis
 import typer
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 
 from aiecs_redis import _checks as checks
 from aiecs_redis._bind import BaseRedis
@@ -109,9 +110,7 @@ async def _bench(seconds: float, rounds: int, tasks: int, size: int) -> tuple[st
     value = "x" * size
     results = []
     async with connected(max_connections=tasks + 10) as (ours, where):
-        same = ours.connection_pool
-        pool = type(same)(connection_class=same.connection_class, **_settings(same))
-        pool.max_connections = tasks + 10
+        pool = _their_pool(ours.connection_pool, tasks + 10)
         theirs: Any = BaseRedis(connection_pool=pool)
         try:
             await theirs.set(key, value, ex=EXPIRY)
@@ -135,11 +134,15 @@ async def _bench(seconds: float, rounds: int, tasks: int, size: int) -> tuple[st
     return where, results
 
 
-def _settings(pool: Any) -> dict[str, Any]:
+def _their_pool(pool: Any, size: int) -> ConnectionPool:
+    """A pool of redis-py's for the same server; of Sentinel's, for the master of this moment."""
     known = dict(pool.connection_kwargs)
-    for ours in ("max_pending_bytes", "pool_timeout"):
-        known.pop(ours, None)
-    return known
+    made = pool.connection_class
+    if hasattr(pool, "locate"):
+        known.pop("connection_pool", None)
+        known["host"], known["port"] = pool.master_address
+        made = SSLConnection if issubclass(made, SSLConnection) else Connection
+    return ConnectionPool(connection_class=made, max_connections=size, **known)
 
 
 def bench(

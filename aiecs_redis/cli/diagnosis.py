@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "Finding", "examine"]
 
 LEVELS = ("ok", "note", "warn", "bad")
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+_LOCAL = ("", "localhost", "127.0.0.1", "::1")
 _SLOW_MILLIS = 20.0
 _SLOTS = 16_384
 
@@ -52,6 +52,7 @@ class Patient:
         server: INFO and a PING.
         config: CONFIG GET *, empty where it is not allowed.
         settings: of our client.
+        host: of the server that it talks to, whoever has named it; "" with a unix socket.
         slow: entries in SLOWLOG.
         native: commands take the native way.
         cluster: CLUSTER INFO, empty if it is no node of one.
@@ -60,6 +61,7 @@ class Patient:
     server: ServerInfo
     config: Mapping[str, str]
     settings: Mapping[str, Any]
+    host: str
     slow: int
     native: bool
     cluster: Mapping[str, str]
@@ -86,8 +88,18 @@ async def examine(client: Redis, timeout: float) -> list[Finding]:
         cluster = await cluster_state(anything, server)
     except RedisError:
         cluster = {}
-    patient = Patient(server, config, ours, slow, bool(anything._native_ready), cluster)
+    native = bool(anything._native_ready)
+    patient = Patient(server, config, ours, _host(anything), slow, native, cluster)
     return [found for check in _CHECKS for found in check(patient)]
+
+
+def _host(client: Any) -> str:
+    pool = client.connection_pool
+    if hasattr(pool, "locate"):  # of Sentinel's
+        return str(pool.master_address[0])
+    if "path" in pool.connection_kwargs:
+        return ""
+    return str(pool.connection_kwargs.get("host", "localhost"))
 
 
 # ------------------------------------------------------------------ our side
@@ -150,9 +162,7 @@ def _latency(patient: Patient) -> list[Finding]:
 
 
 def _security(patient: Patient) -> list[Finding]:
-    host = str(patient.settings.get("host", ""))
-    socket = patient.settings.get("unix_socket_path") is not None
-    local = socket or host in _LOCAL
+    local = patient.host in _LOCAL
     found = []
     if patient.settings.get("ssl"):
         verified = str(patient.settings.get("ssl_cert_reqs", "required")) not in (
@@ -175,7 +185,7 @@ def _security(patient: Patient) -> list[Finding]:
             Finding(
                 "tls",
                 "warn",
-                f"the connection to {host} is in plain text",
+                f"the connection to {patient.host} is in plain text",
                 "Use rediss:// (REDIS_SSL=true) unless the network itself is private.",
             )
         )

@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aiecs_redis.cli.connection import each_master, run
-from aiecs_redis.cli.output import counted, emit, human_bytes, machine, notes
+from aiecs_redis.cli.output import counted, emit, human_bytes, machine, notes, safe
 
 EXAMPLES = 5
 
@@ -152,7 +152,7 @@ async def _delete(
 
 
 def _summary(found: dict[str, Any]) -> str:
-    examples = ", ".join(found["examples"])
+    examples = ", ".join(map(safe, found["examples"]))
     more = ", ..." if found["matching"] > len(found["examples"]) else ""
     size = human_bytes(found["estimated_bytes"])
     keys = counted(found["matching"], "key")

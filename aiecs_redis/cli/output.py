@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aiecs_redis.cli.connection import current
@@ -26,6 +27,7 @@ __all__ = [
     "machine",
     "need_command",
     "notes",
+    "safe",
     "shown",
     "table",
 ]
@@ -75,11 +77,15 @@ def table(
     return made
 
 
+def safe(value: object) -> str:
+    """Text without control characters, which a terminal would obey: keys may have any name."""
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown(value: object) -> str:
     """Text that can be printed: no control characters, and no markup of Rich's."""
-    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return safe.replace("[", r"\[")
+    return escape(safe(value))
 
 
 def human_bytes(value: float) -> str:

@@ -20,6 +20,9 @@ SECTIONS = (
     "keyspace",
 )
 
+KNOWN = (*SECTIONS, "commandstats", "latencystats", "modules", "keysizes", "debug", "threads")
+"""Sections that may be empty: of a database without keys, say."""
+
 
 async def _info(wanted: list[str]) -> dict[str, dict[str, Any]]:
     async with connected() as (client, _):
@@ -34,6 +37,8 @@ def info(
 ) -> None:
     """Show what INFO says, by section."""
     found = run(lambda: _info([section.lower()] if section else list(SECTIONS)))
+    if section and section.lower() not in KNOWN and not found[section.lower()]:
+        raise ValueError(f"the server has no section {section!r}; try {', '.join(SECTIONS)}")
     if machine():
         emit(found)
         return
@@ -42,4 +47,4 @@ def info(
             print()
         console().print(fields(values, title=name.capitalize()))
     if section and not found[section.lower()]:
-        raise ValueError(f"the server has no section {section!r}; try {', '.join(SECTIONS)}")
+        print(f"The server says nothing of {section.lower()}.")

@@ -1,9 +1,10 @@
 """`slowlog`: the commands the server found slow."""
 
 import time
-from typing import Any
+from typing import Any, Optional
 
 import typer
+from redis.exceptions import ResponseError
 
 from aiecs_redis.cli.connection import connected, run
 from aiecs_redis.cli.output import console, emit, human_seconds, machine, table
@@ -11,11 +12,20 @@ from aiecs_redis.cli.output import console, emit, human_seconds, machine, table
 SHOWN = 200  # characters of a command
 
 
-async def _slowlog(count: int, reset: bool) -> tuple[list[dict[str, Any]], str]:
+async def _threshold(client: Any) -> Optional[int]:
+    """Microseconds from which on a command is noted; None where nobody may ask."""
+    name = "slowlog-log-slower-than"
+    try:
+        return int((await client.config_get(name))[name])
+    except (ResponseError, KeyError):  # a managed server refuses CONFIG, and has a SLOWLOG
+        return None
+
+
+async def _slowlog(count: int, reset: bool) -> tuple[list[dict[str, Any]], Optional[int]]:
     async with connected() as (client, _):
         anything: Any = client
         entries = await anything.slowlog_get(count)
-        threshold = (await anything.config_get("slowlog-log-slower-than")).popitem()[1]
+        threshold = await _threshold(anything)
         if reset:
             await anything.slowlog_reset()
     return entries, threshold
@@ -39,13 +49,10 @@ def slowlog(
         for entry in entries
     ]
     if machine():
-        emit({"slower_than_microseconds": int(threshold), "entries": found})
-        return
-    if not found and int(threshold) < 0:
-        console().print("The server notes none: slowlog-log-slower-than is negative.")
+        emit({"slower_than_microseconds": threshold, "entries": found})
         return
     if not found:
-        console().print(f"No command took longer than {human_seconds(int(threshold) / 1e6)}.")
+        console().print(_none(threshold))
         return
     rows = [
         (
@@ -57,6 +64,14 @@ def slowlog(
         for entry in found
     ]
     console().print(table(("at", "took>", "client", "command"), rows))
+
+
+def _none(threshold: Optional[int]) -> str:
+    if threshold is None:
+        return "The server has noted none."
+    if threshold < 0:
+        return "The server notes none: slowlog-log-slower-than is negative."
+    return f"No command took longer than {human_seconds(threshold / 1e6)}."
 
 
 def _text(value: object) -> str:

@@ -62,6 +62,16 @@ def test_doctor(ask):
     assert "no replica" in findings["replicas"]["text"]
 
 
+def test_doctor_of_a_cluster_that_is_named_by_its_nodes(cli, ask, cluster, no_environment):
+    nodes = ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+    for name in ("REDIS_HOST", "REDIS_PORT"):
+        no_environment.delenv(name, raising=False)
+    no_environment.setenv("REDIS_CLUSTER_NODES", nodes)
+    found = {finding["check"]: finding for finding in ask("doctor")}
+    assert "tls" not in found  # on this machine
+    assert found["password"]["level"] == "note"
+
+
 def test_a_cluster_that_does_not_serve_all_slots(cli, start_cluster, no_environment):
     cluster = start_cluster(masters=3, node_timeout=0.5)
     no_environment.setenv("REDIS_PORT", str(cluster.nodes[0].port))
