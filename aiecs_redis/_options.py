@@ -424,7 +424,7 @@ def build_config(pool: Any) -> tuple[_native.Config, Retry]:
         timeout=_seconds(template, "socket_timeout"),
         max_connections=min(int(pool.max_connections), 2**31 - 1),
         pool_timeout=float(pool_timeout or 0),
-        max_pending_bytes=int(max_pending_bytes),
+        max_pending_bytes=int(min(max_pending_bytes, 2**63 - 1)),
         retries=0 if explicit else int(retry.get_retries()),
         backoff=retry._backoff.compute,
         replay=not explicit,

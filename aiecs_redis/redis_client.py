@@ -152,8 +152,7 @@ class RedisClient:
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        self._config = settings.check(config)
-        self._config.update(settings.check(kwargs))
+        self._config = settings.merged(config, kwargs)
         self._client: Any = None  # Optional[Redis]; untyped, as redis-py's return types are wide
         self._where = ""
         self._opening = SingleFlight()

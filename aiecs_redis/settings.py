@@ -47,7 +47,7 @@ import redis.asyncio
 
 from aiecs_redis.circuit_breaker import CircuitBreaker
 
-__all__ = ["DEFAULTS", "KEYS", "VARIABLES", "check", "load", "location"]
+__all__ = ["DEFAULTS", "KEYS", "VARIABLES", "check", "load", "location", "merged"]
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -75,6 +75,15 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _Wrong("a text that is not empty")
     return value
+
+
+def _host(value: Any) -> str:
+    host = _text(value).strip()  # of a file with a line's end, say
+    if "/" in host or "@" in host or any(map(str.isspace, host)):
+        raise _Wrong("the name or address of one host (a whole redis:// address is for url)")
+    if host.count(":") == 1:
+        raise _Wrong("the name or address of one host (its port is for port)")
+    return host
 
 
 def _secret(value: Any) -> str | bytes:
@@ -118,7 +127,7 @@ def _seconds(value: Any) -> float:
     wanted = "a number of seconds above 0, or None for no limit"
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _Wrong(wanted) from None
     if isinstance(value, bool) or not math.isfinite(number) or number <= 0:
         raise _Wrong(wanted)
@@ -129,7 +138,7 @@ def _interval(value: Any) -> float:
     wanted = "a number of seconds, 0 for never"
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _Wrong(wanted) from None
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise _Wrong(wanted)
@@ -225,9 +234,9 @@ def _as_it_is(value: Any) -> Any:
 
 # Keys that can be written as text, so that a variable and a URL option can give them.
 _FROM_TEXT: dict[str, Callable[[Any], Any]] = {
-    "host": _text,
+    "host": _host,
     "port": _whole(1, 65535),
-    "db": _whole(0),
+    "db": _whole(0, 2**31 - 1),
     "username": _secret,
     "password": _secret,
     "unix_socket_path": _path,
@@ -282,6 +291,8 @@ SENTINEL_KEYS = (
 _CLUSTER = ("cluster_nodes", "cluster")
 _HIDDEN = frozenset({"password", "ssl_password", "sentinel_password", "credential_provider"})
 _ADDRESS = ("host", "port", "unix_socket_path")
+_PLACES = ("sentinels", "cluster_nodes", "host", "unix_socket_path")
+"""Keys that say where the server is; the first of them that is set does."""
 _NEVER_NONE = frozenset(
     {
         "host",
@@ -375,6 +386,8 @@ def _show(key: str, value: Any) -> str:
     if key == "url" and isinstance(value, str) and not _PLAIN_URL.fullmatch(value):
         return "***"
     text = repr(value)
+    if key in _PLACES and "@" in text:  # an address with a password, where none belongs
+        return "***"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -443,7 +456,7 @@ def _from_url(name: str, url: Any) -> dict[str, Any]:
             raise wrong("unix:// and the path of the socket, such as unix:///run/redis.sock")
         found["unix_socket_path"] = unquote(parts.path)
     elif parts.scheme in ("redis", "rediss"):
-        if "@" in parts.path or "@" in parts.query:
+        if "@" in parts.path or "@" in parts.query or "@" in parts.fragment:
             raise wrong(usual)
         found["host"] = unquote(host) if host else DEFAULTS["host"]
         found["port"] = DEFAULTS["port"] if port is None else parsed("port", "port", port)
@@ -499,8 +512,25 @@ def check(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
+def merged(config: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of two config dictionaries, validated; the second comes first.
+
+    Where the server is, only one of them decides. Raises as `check()`.
+    """
+    found, over = check(config), check(keywords)
+    for key in _placed_by(_placed(over)):
+        found.pop(key, None)
+    found.update(over)
+    return found
+
+
+def _placed(settings: Mapping[str, Any]) -> str:
+    """The key that says where the server is, "" if none does."""
+    return next((key for key in _PLACES if settings.get(key) is not None), "")
+
+
 def _placed_by(placed: str) -> tuple[str, ...]:
-    """What the environment does not decide when the config says where by such a key."""
+    """What a lower source does not decide when a higher one says where by such a key."""
     if placed in _ADDRESS:
         return ("unix_socket_path", *SENTINEL_KEYS, *_CLUSTER[:1])
     if placed == "sentinels":
@@ -595,9 +625,9 @@ def load(
     explicit = check(config)
     if explicit.get("connection_pool") is not None:
         _refuse_contradictions(explicit, {})
-        return explicit
-    keys = ("sentinels", "cluster_nodes", "host", "unix_socket_path")
-    placed = next((key for key in keys if explicit.get(key) is not None), "")
+        nothing = (*SENTINEL_KEYS, *_CLUSTER)  # not set, or cluster=False
+        return {key: value for key, value in explicit.items() if key not in nothing}
+    placed = _placed(explicit)
     environ = os.environ if environ is None else environ
     ambient = _from_environment(environ, placed)
     said = {key: f"REDIS_{key.upper()}" for key in ambient if key not in explicit}
@@ -616,7 +646,20 @@ def load(
                 f"{unused[0]} is set, but ssl is not: say ssl=True (REDIS_SSL=true, rediss://),"
                 " or ssl=False if the connection is to be in plain text"
             )
+    for key in ("connection_pool", *SENTINEL_KEYS, *_CLUSTER):
+        if found.get(key, "") is None:  # said in order to put the environment's aside
+            del found[key]
     return found
+
+
+def _sentinels_of(pool: Any) -> dict[str, Any]:
+    """What `location()` needs of a pool whose address comes from Sentinels; {} of another one."""
+    manager = getattr(pool, "sentinel_manager", None)
+    if manager is None:
+        return {}
+    known = [one.connection_pool.connection_kwargs for one in manager.sentinels]
+    nodes = [(one["host"], one["port"]) for one in known if "host" in one and "port" in one]
+    return {"sentinels": nodes, "sentinel_master": pool.service_name}
 
 
 def location(settings: Mapping[str, Any]) -> str:
@@ -626,7 +669,7 @@ def location(settings: Mapping[str, Any]) -> str:
     """
     pool = settings.get("connection_pool")
     if pool is not None:
-        settings = getattr(pool, "connection_kwargs", {})
+        settings = {**getattr(pool, "connection_kwargs", {}), **_sentinels_of(pool)}
     db = settings.get("db") or 0
     for key, prefix in (
         ("sentinels", f"{settings.get('sentinel_master')}@"),

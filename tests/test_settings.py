@@ -6,9 +6,11 @@ import ssl
 
 import pytest
 import redis.asyncio
+import redis.asyncio.sentinel
 
 import aiecs_redis
 from aiecs_redis import CircuitBreaker, settings
+from aiecs_redis.redis_client import RedisClient
 
 SECRET = "s3cret-p4ss"
 
@@ -55,6 +57,8 @@ def test_loading_gives_a_dictionary_of_ones_own():
     ("name", "text", "key", "value"),
     [
         ("REDIS_HOST", "redis.example.com", "host", "redis.example.com"),
+        ("REDIS_HOST", "redis.example.com\n", "host", "redis.example.com"),
+        ("REDIS_HOST", "fe80::1%eth0", "host", "fe80::1%eth0"),
         ("REDIS_PORT", "6380", "port", 6380),
         ("REDIS_PORT", " 6380 ", "port", 6380),
         ("REDIS_DB", "3", "db", 3),
@@ -104,7 +108,8 @@ def test_other_variables_are_left_alone():
         ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
         ("REDIS_PORT", "65536", "a whole number from 1 to 65535"),
         ("REDIS_PORT", "6379.0", "a whole number from 1 to 65535"),
-        ("REDIS_DB", "-1", "a whole number, 0 or more"),
+        ("REDIS_DB", "-1", "a whole number from 0 to 2147483647"),
+        ("REDIS_DB", "4294967296", "a whole number from 0 to 2147483647"),
         ("REDIS_MAX_CONNECTIONS", "0", "a whole number, 1 or more"),
         ("REDIS_MAX_CONNECTIONS", "-5", "a whole number, 1 or more"),
         ("REDIS_MAX_CONNECTIONS", "many", "a whole number, 1 or more"),
@@ -225,6 +230,12 @@ def test_none_is_refused_where_it_has_none(key):
         ({"socket_timeout": True}, "socket_timeout=True ", "above 0"),
         ({"host": ""}, "host='' ", "a text"),
         ({"host": 127001}, "host=127001 ", "a text"),
+        ({"host": "redis://h:1"}, "host='redis://h:1' ", "is for url"),
+        ({"host": f"redis://:{SECRET}@h"}, "host=*** ", "is for url"),
+        ({"host": "h:6380"}, "host='h:6380' ", "is for port"),
+        ({"host": "h g"}, "host='h g' ", "one host"),
+        ({"socket_timeout": 10**400}, "socket_timeout=1000", "above 0"),
+        ({"health_check_interval": 10**400}, "health_check_interval=1000", "0 for never"),
         ({"ssl": True, "ssl_ca_certs": 5}, "ssl_ca_certs=5 ", "the path of a file"),
         ({"password": 12345}, "password=*** ", "a text, not int (quote it)"),
         ({"client_name": "x" * 500, "port": []}, "port=[] ", "a whole number"),
@@ -353,13 +364,14 @@ def test_a_url(url, expected, source):
         ("redis://h:0", "a URL whose port is a whole number from 1 to 65535"),
         ("redis://h:x", "redis://[user:password@]host:port/db"),
         ("redis://h/one", "a URL whose database is a whole number"),
-        ("redis://h?db=-1", "a URL whose option db is a whole number, 0 or more, not '-1'"),
+        ("redis://h?db=-1", "whose option db is a whole number from 0 to 2147483647, not '-1'"),
         ("redis://h?tmeout=1", "unknown Redis setting 'tmeout': did you mean 'socket_timeout'?"),
         ("redis://h?url=redis://g", "unknown Redis setting 'url'"),
         ("unix://", "the path of the socket"),
         (f"redis://:{SECRET}/x@h", "special characters of the password"),
         (f"redis://:{SECRET}?x@h", "special characters of the password"),
         (f"redis://:{SECRET}#x@h", "special characters of the password"),
+        (f"redis://:1#{SECRET}@h", "special characters of the password"),
         (f"redis://u/{SECRET}@h", "special characters of the password"),
         (f"redis://u?{SECRET}@h", "special characters of the password"),
         (f"redis://:{SECRET}", "special characters of the password"),
@@ -434,6 +446,31 @@ async def test_a_connection_pool_brings_everything_itself():
     found = settings.load({"connection_pool": pool}, {"REDIS_HOST": "e", "REDIS_PASSWORD": SECRET})
     assert found == {"connection_pool": pool}
     assert settings.location(found) == "p:1/3"
+    assert settings.load({"connection_pool": pool, "cluster": False}, {}) == found
+
+
+def test_keys_set_to_none_put_those_of_the_environment_aside():
+    environ = {"REDIS_SENTINELS": "h:1", "REDIS_SENTINEL_MASTER": "m"}
+    nothing = dict.fromkeys(("sentinels", "sentinel_master", "cluster", "connection_pool"))
+    assert settings.load(nothing, environ) == dict(settings.DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("config", "keywords", "expected"),
+    [
+        ({"unix_socket_path": "/s"}, {"host": "h"}, "h:6379/0"),
+        ({"url": "unix:///s?db=2"}, {"url": "redis://h:1"}, "h:1/2"),
+        ({"sentinels": "s:1", "sentinel_master": "m"}, {"host": "h"}, "h:6379/0"),
+        ({"cluster_nodes": "c:1"}, {"unix_socket_path": "/s"}, "unix:/s/0"),
+        ({"url": "redis://h:1/2"}, {"unix_socket_path": "/s"}, "unix:/s/2"),
+        ({"url": "redis://h"}, {"sentinels": "s:1", "sentinel_master": "m"}, "m@s:1/0"),
+        ({"host": "a", "port": 1}, {"host": "b"}, "b:1/0"),
+        ({"host": "a"}, {"port": 2}, "a:2/0"),
+    ],
+)
+def test_keywords_come_before_the_config_beside_them(config, keywords, expected):
+    assert settings.location(settings.load(settings.merged(config, keywords), {})) == expected
+    assert RedisClient(config, **keywords)._config == settings.merged(config, keywords)
 
 
 # -------------------------------------------------------------------- location
@@ -485,7 +522,11 @@ def test_an_ipv6_address_is_written_in_brackets():
 
 
 @pytest.mark.parametrize(
-    "given", ["", ",", "host", "host:", "host:x", "host:0", ":6379", "redis://h:1", [], [1], 7]
+    "given",
+    [
+        *("", ",", "host", "host:", "host:x", "host:0", ":6379", "redis://h:1", [], [1], 7),
+        *(f":{SECRET}@h:1", [f"redis://u:{SECRET}@h:1"], [(f"u:{SECRET}@h", 1)]),
+    ],
 )
 def test_what_is_no_list_of_nodes_is_named(given):
     said = failure({"cluster_nodes": given})
@@ -560,6 +601,9 @@ def test_the_location_of_sentinels_and_clusters():
     config = {"sentinels": TWO, "sentinel_master": "mymaster", "db": 3}
     where = "mymaster@10.0.0.1:26379,10.0.0.2:26380/3"
     assert settings.location(settings.load(config, {})) == where
+    for sentinel in redis.asyncio.sentinel.Sentinel(TWO), aiecs_redis.Sentinel(TWO):
+        pool = sentinel.master_for("mymaster", db=3).connection_pool
+        assert settings.location({"connection_pool": pool}) == where
     config = {"cluster_nodes": "a:1,[::1]:2"}
     assert settings.location(settings.load(config, {})) == "a:1,[::1]:2/0"
 

@@ -416,6 +416,12 @@ def test_waiting_commands_time_out(run_plain, connect_native, core_server, admin
     run_plain(main)
 
 
+@pytest.mark.parametrize("without_limit", [2**64, float("inf")])
+async def test_max_pending_bytes_beyond_what_counts(connect_native, without_limit):
+    async with connect_native(max_pending_bytes=without_limit) as client:
+        assert await client.ping()
+
+
 @pytest.mark.parametrize("option", ["max_pending_bytes", "pool_timeout"])
 @pytest.mark.parametrize("value", [0, -1, "many", True])
 def test_wrong_options(native, option, value):
