@@ -12,10 +12,12 @@ when it is over. `python -m aiecs_redis alerts --prometheus` writes the same rul
 from __future__ import annotations
 
 import asyncio
+import http.client
 import inspect
 import json
 import logging
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -272,8 +274,20 @@ def log_alerts(log: logging.Logger | None = None) -> Notify:
     return notify
 
 
+class _NoRedirections(urllib.request.HTTPRedirectHandler):
+    """A redirected POST arrives elsewhere as a GET, with our headers and without the alert."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """None: the answer is an error."""
+
+
+_opener = urllib.request.build_opener(_NoRedirections)
+
+
 class Webhook:
     """Sends each alert to a URL, as JSON by POST, in a thread of its own.
+
+    A redirection is not followed, it is a failure.
 
     Args:
         url: http or https.
@@ -299,6 +313,8 @@ class Webhook:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a webhook's URL begins with http:// or https:// and names a host")
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise ValueError("a webhook's URL has other characters than ASCII's written as %20")
         checks.seconds("timeout", timeout)
         checks.whole("attempts", attempts, 1)
         self._url = url
@@ -324,11 +340,16 @@ class Webhook:
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._post, body)
                 return
+            except urllib.error.HTTPError as exc:
+                reason = f"HTTP status {exc.code} {exc.reason}"
+                exc.close()
+            except http.client.HTTPException as exc:  # no HTTP, or the end in the middle of it
+                reason = type(exc).__name__
             except OSError as exc:
                 reason = getattr(exc, "reason", None) or exc
         raise OSError(f"the webhook at {self._where} failed: {reason}")
 
     def _post(self, body: bytes) -> None:
         request = urllib.request.Request(self._url, data=body, headers=self._headers, method="POST")
-        with urllib.request.urlopen(request, timeout=self._timeout):
+        with _opener.open(request, timeout=self._timeout):
             pass

@@ -236,22 +236,28 @@ async def test_a_listener_that_fails_does_not_keep_others_from_it(start_server, 
 
 @pytest.fixture
 def receiver():
-    """A real HTTP server that answers 500 as often as `failures` says, then 200."""
+    """A real HTTP server that answers `status` as often as `failures` says, then 200."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.server.received.append((dict(self.headers), json.loads(body)))
             self.server.failures -= 1
-            self.send_response(500 if self.server.failures >= 0 else 200)
+            self.send_response(self.server.status if self.server.failures >= 0 else 200)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
             self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self):
+            self.server.asked.append(self.path)
+            self.send_response(204)
             self.end_headers()
 
         def log_message(self, *args):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.received, server.failures = [], 0
+    server.received, server.failures, server.status, server.asked = [], 0, 500, []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -283,8 +289,36 @@ async def test_a_webhook_that_is_away(receiver, client):
     with pytest.raises(OSError, match=r"webhook at 127\.0\.0\.1 failed: .*Internal") as caught:
         await hook(alert)
     assert "token" not in str(caught.value)
-    with pytest.raises(ValueError, match="http"):
-        Webhook("ftp://host/")
+    for wrong in ("ftp://host/", "http://", "http://host/a token", "http://host/t\u00f6ken"):
+        with pytest.raises(ValueError, match="URL") as refused:
+            Webhook(wrong)
+        assert "ken" not in str(refused.value)
+
+
+async def test_a_webhook_is_not_led_elsewhere(receiver, client):
+    """urllib would send a GET there, with the headers and without the alert."""
+    receiver.status, receiver.failures = 302, 1
+    url = f"http://127.0.0.1:{receiver.server_port}/token"
+    hook = Webhook(url, headers={"Authorization": "Bearer x"}, attempts=1)
+    alert = Alerts(client, notify=[]).evaluate(Sample(0, None, "away"))[0]
+    with pytest.raises(OSError, match="failed: HTTP status 302 Found"):
+        await hook(alert)
+    assert receiver.asked == []
+
+
+async def test_a_webhook_that_speaks_something_else(client):
+    async def speak(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"+PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    alert = Alerts(client, notify=[]).evaluate(Sample(0, None, "away"))[0]
+    with pytest.raises(OSError, match=r"webhook at 127\.0\.0\.1 failed: BadStatusLine"):
+        await Webhook(f"http://127.0.0.1:{port}/", attempts=1)(alert)
+    server.close()
+    await server.wait_closed()
 
 
 # ------------------------------------------------------------------ Prometheus
