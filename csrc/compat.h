@@ -1,4 +1,4 @@
-/* Differences between CPython 3.9 and 3.13, in one place. */
+/* Differences between the versions of CPython, 3.9 and later, in one place. */
 #ifndef AR_COMPAT_H
 #define AR_COMPAT_H
 
