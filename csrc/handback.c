@@ -203,10 +203,11 @@ ar_pool_conn_taken(ar_conn *conn, ArCommand *command, PyObject *reply)
     } else if (ar_command_finished(command) || command->ops->returned == NULL || reply == Py_None ||
                PyExceptionInstance_Check(reply)) {
         ar_command_reply(command, value);
-    } else if ((receipt = PyTuple_Pack(2, pool, reply)) != NULL) {
+    } else if ((receipt = PyTuple_Pack(2, pool, reply)) != NULL && !ar_command_finished(command)) {
         ar_command_answer(command, value, receipt);
-    } else { /* without memory it is like any other */
+    } else { /* without memory it is like any other; one that a finalizer has just cancelled stays so */
         PyErr_Clear();
+        Py_XDECREF(receipt);
         ar_command_reply(command, value);
     }
     Py_DECREF(reply);
@@ -291,17 +292,36 @@ static const ar_command_ops unblock_ops = {
     .finished = unblock_finished,
 };
 
-int
-ar_pool_bequeath(ArCommand *command)
+/* What takes the place of a command. Making it may run finalizers, and they may cancel the command as well: NULL
+ * without an exception then. */
+static ArCommand *
+make_heir(ArPool *pool, const ArCommand *command)
 {
-    ar_conn *conn = command->connection;
-    ArPool *pool = conn->owner;
+    PyObject *arguments = PyTuple_New(command->argc);
+    ArCommand *heir = NULL;
+    if (arguments != NULL && !ar_command_finished(command)) {
+        PyObject **argv = &PyTuple_GET_ITEM(arguments, 0);
+        Py_ssize_t rest_count = PyTuple_GET_SIZE(arguments) - 1;
+        ar_arguments_fill(argv, command->argv[0], command->argv + 1, rest_count);
+        heir =
+            ar_command_new(pool->state, &heir_ops, (PyObject *)pool, argv[0], argv + 1, rest_count);
+    }
+    if (heir != NULL && ar_command_finished(command)) {
+        heir->status = AR_CLOSED;
+        Py_CLEAR(heir);
+    }
+    Py_XDECREF(arguments);
+    return heir;
+}
+
+static int
+bequeath(ArPool *pool, ar_conn *conn, ArCommand *command)
+{
     if (!(command->properties & AR_BLOCKING) || conn->client_id <= 0 || pool->closed ||
         !ar_pool_usable(pool) || conn->inflight.count != 1 || !ar_conn_was_sent(conn, command)) {
         return 0;
     }
-    ArCommand *heir = ar_command_new(pool->state, &heir_ops, (PyObject *)pool, command->argv[0],
-                                     command->argv + 1, command->argc - 1);
+    ArCommand *heir = make_heir(pool, command);
     if (heir == NULL) {
         PyErr_Clear(); /* then the connection is closed */
         return 0;
@@ -319,12 +339,22 @@ ar_pool_bequeath(ArCommand *command)
     pool->handing_back++;
     conn->held = 1;
     ar_deadline_set(pool, heir, pool->config->timeout > 0.0 ? pool->config->timeout : PATIENCE);
-    Py_INCREF(pool);
     if (submit(pool, &unblock_ops, Py_BuildValue("(sL)", "CLIENT UNBLOCK", conn->client_id),
                AR_REPLAYABLE) < 0) {
         conn->held = 0; /* the deadline closes it */
     }
-    Py_DECREF(pool);
     Py_DECREF(command);
     return 1;
+}
+
+int
+ar_pool_bequeath(ArCommand *command)
+{
+    ar_conn *conn = command->connection;
+    ArPool *pool = (ArPool *)Py_NewRef(conn->owner); /* finalizers may close the client */
+    ar_conn_ref(conn);
+    int taken = bequeath(pool, conn, command);
+    ar_conn_unref(conn);
+    Py_DECREF(pool);
+    return taken;
 }

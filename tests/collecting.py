@@ -13,6 +13,8 @@ def at_each_collection(act):
         if phase == "start":
             act()
 
+    gc.collect()
+    gc.freeze()  # what there is already is not looked through each time
     gc.callbacks.append(callback)
     gc.set_threshold(1, 1, 1)
     try:
@@ -20,3 +22,4 @@ def at_each_collection(act):
     finally:
         gc.set_threshold(*before)
         gc.callbacks.remove(callback)
+        gc.unfreeze()

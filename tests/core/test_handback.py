@@ -5,6 +5,7 @@ import random
 
 import pytest
 import redis
+from collecting import at_each_collection
 
 import aiecs_redis
 from aiecs_redis.testing import RedisServer
@@ -424,3 +425,16 @@ async def test_what_cannot_go_back_is_told(port, admin, blocked):
     assert [context["message"] for context in told] == [
         "What a cancelled blocking command had popped is lost"
     ]
+
+
+async def test_a_finalizer_that_cancels_a_wait_which_is_being_cancelled(client, admin, blocked):
+    for _ in range(3):
+        waiting = asyncio.ensure_future(client.blpop([f"q{number}" for number in range(20)], 0))
+        await blocked(1)
+        with at_each_collection(waiting.cancel):
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await settled(client)
+    admin.rpush("q3", "item")
+    assert list(await client.blpop("q3", 5)) == ["q3", "item"]
