@@ -204,12 +204,20 @@ class Topology(NodesManager):
 
     def _refresh(self) -> None:
         """Called by the core when it has to know where the slots are."""
-        self._start(self._refresh_now())
+        self._start(self._refresh_now()).add_done_callback(self._refresh_ended)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _refresh_ended(self, task: asyncio.Task[None]) -> None:
+        """Told from outside of the task: one cancelled before its first step has run nothing."""
+        if task.cancelled() or task.exception() is not None:
+            self.cluster.failed(
+                redis.exceptions.ConnectionError("Asking for the cluster's topology was cancelled.")
+            )
 
     async def _refresh_now(self) -> None:
         try:
@@ -217,11 +225,6 @@ class Topology(NodesManager):
         except Exception as error:
             logger.debug("The cluster's topology is not to be had: %s", error)
             self.cluster.failed(error)
-        except BaseException:
-            self.cluster.failed(
-                redis.exceptions.ConnectionError("Asking for the cluster's topology was cancelled.")
-            )
-            raise
         else:
             self._publish()  # another caller's flight may have ended before the core asked
 

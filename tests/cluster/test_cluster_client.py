@@ -174,7 +174,7 @@ async def test_a_finalizer_that_cancels_a_command_while_it_is_taken_apart(kind, 
     pipe = client.pipeline()
     for key in KEYS:
         pipe.get(key)
-    for _ in range(20):
+    for _ in range(5):
         command = asyncio.ensure_future(client.mget(KEYS) if kind == "keys" else pipe.execute())
 
         def cancel(command=command):
@@ -800,3 +800,15 @@ def test_the_topology_is_asked_for_again_after_an_interrupt(cluster, monkeypatch
     assert loop.run_until_complete(task)
     loop.run_until_complete(client.aclose())
     loop.close()
+
+
+async def test_asking_for_the_topology_is_cancelled_before_it_has_begun(cluster):
+    """By somebody who cancels every task there is, say: the command has it asked for again."""
+    async with RedisCluster(**cluster.kwargs, socket_timeout=60) as client:
+        first = asyncio.ensure_future(client.set("key", "value"))
+        tasks = client._topology._tasks
+        while not tasks:
+            await asyncio.sleep(0)
+        for task in list(tasks):
+            assert task.cancel()
+        assert await asyncio.wait_for(first, 20)
