@@ -37,7 +37,13 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 _HEAD_BYTES = 8192
 _HEAD_SECONDS = 5.0
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+}
 
 Scope = MutableMapping[str, Any]
 ASGIApp = Callable[
@@ -273,7 +279,11 @@ class HealthServer:
         except (ValueError, asyncio.LimitOverrunError):
             answer = _text(400, "not an HTTP/1 request")
         else:
-            answer = await self._routes.answer(method, path)
+            try:
+                answer = await self._routes.answer(method, path)
+            except Exception:  # metrics of the user's: whoever asks is told that there are none
+                logger.exception("Cannot answer %s", path)
+                answer = _text(500, "failed: see the log")
         reason = _REASONS.get(answer.status, "Service Unavailable")
         lines = (
             f"HTTP/1.1 {answer.status} {reason}",

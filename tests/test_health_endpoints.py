@@ -42,6 +42,17 @@ async def test_ready_and_alive(client):
         await get(server.port, "/livez")
 
 
+async def test_metrics_that_raise_are_an_answer(client, caplog):
+    def broken():
+        raise ZeroDivisionError("in a figure")
+
+    async with HealthServer(client, port=0, metrics=broken) as server:
+        assert await get(server.port, "/metrics") == (500, b"failed: see the log\n")
+        assert (await get(server.port, "/livez"))[0] == 200
+    assert "Cannot answer /metrics" in caplog.text
+    assert "in a figure" in caplog.text
+
+
 async def test_not_ready_but_alive(start_server):
     redis_server = start_server()
     client = aiecs_redis.RedisClient(redis_server.kwargs)
