@@ -155,7 +155,9 @@ class PrometheusExporter:
         """Export figures of something else too, a cache's statistics for example.
 
         Args:
-            name: the gauges are called `aiecs_redis_{name}_{field}`.
+            name: the gauges are called `aiecs_redis_{name}_{field}`, with `_` for what else than
+                letters, digits and `_` a field's name holds. Of fields that are called the same
+                then, the last one is exported.
             figures: called when Prometheus asks; gives a mapping or a dataclass, of which the
                 numbers are taken.
 
@@ -187,9 +189,9 @@ class PrometheusExporter:
             ValueError: a port that is none, or an empty host.
             OSError: the port is in use.
         """
-        if self._started:
-            raise RuntimeError("the exporter is started already")
         client = await current_client(self._source)
+        if self._started:  # asked when nothing is awaited until it is set
+            raise RuntimeError("the exporter is started already")
         metrics = _metrics_of(client)
         self._started = True
         if metrics is not None:
@@ -201,8 +203,8 @@ class PrometheusExporter:
                 server = self._http = HealthServer(self._source, host, port, metrics=self.render)
                 await server.start()
             if self._server:
+                self._task = asyncio.create_task(self._poll())  # first: stop() may come now
                 await self.refresh()
-                self._task = asyncio.create_task(self._poll())
         except BaseException:
             await self.stop()
             raise
@@ -282,13 +284,16 @@ class PrometheusExporter:
         values: Any = found
         if dataclasses.is_dataclass(found) and not isinstance(found, type):
             values = dataclasses.asdict(found)
+        gauges: dict[str, Any] = {}
         for field, value in values.items():
             if isinstance(value, (int, float)):
+                allowed = re.sub(r"[^a-zA-Z0-9_]", "_", str(field))
                 gauge = GaugeMetricFamily(
-                    f"aiecs_redis_{name}_{field}", f"{field} of {name}.", labels=["client"]
+                    f"aiecs_redis_{name}_{allowed}", f"{field} of {name}.", labels=["client"]
                 )
                 gauge.add_metric([self._name], value)
-                yield gauge
+                gauges[allowed] = gauge
+        yield from gauges.values()
 
     def _commands(self, commands: dict[str, CommandMetrics]) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily

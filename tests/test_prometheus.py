@@ -110,6 +110,18 @@ async def test_figures_of_something_else(client):
             exporter.watch("a b", dict)
 
 
+async def test_fields_that_prometheus_has_no_name_for(client):
+    async with PrometheusExporter(client, server=False) as exporter:
+        exporter.watch("cache", lambda: {"hit-rate": 0.5, "größe": 3, 7: 1, "a.b": 1, "a b": 2})
+        text = exporter.render()[0].decode()
+        assert 'aiecs_redis_cache_hit_rate{client="default"} 0.5' in text
+        assert "# HELP aiecs_redis_cache_hit_rate hit-rate of cache." in text
+        assert 'aiecs_redis_cache_gr__e{client="default"} 3.0' in text
+        assert 'aiecs_redis_cache_7{client="default"} 1.0' in text
+        assert text.count("# TYPE aiecs_redis_cache_a_b gauge") == 1
+        assert 'aiecs_redis_cache_a_b{client="default"} 2.0' in text
+
+
 async def test_two_clients_in_one_registry(client, server):
     registry = prometheus_client.CollectorRegistry()
     async with aiecs_redis.Redis(**server.kwargs) as other:
@@ -134,6 +146,41 @@ async def test_starting_twice(client):
     await exporter.stop()
     with pytest.raises(ValueError, match="interval=0"):
         PrometheusExporter(client, interval=0)
+
+
+async def test_starting_twice_at_the_same_time(server):
+    class Slow(aiecs_redis.RedisClient):
+        async def get_client(self):
+            await asyncio.sleep(0)
+            return await super().get_client()
+
+    client = Slow(server.kwargs)
+    await client.initialize()
+    before = asyncio.all_tasks()
+    exporter = PrometheusExporter(client)
+    results = await asyncio.gather(exporter.start(), exporter.start(), return_exceptions=True)
+    assert [str(r) for r in results if r is not None] == ["the exporter is started already"]
+    assert exporter.render()[0].count(b"redis_up{") == 1
+    await exporter.stop()
+    assert exporter.render()[0] == b""
+    assert asyncio.all_tasks() == before
+    await client.close()
+
+
+async def test_stopping_while_it_starts_leaves_nothing(start_server):
+    server = start_server()
+    client = aiecs_redis.Redis(**server.kwargs)
+    await client.ping()
+    before = asyncio.all_tasks()
+    exporter = PrometheusExporter(client)
+    server.pause()
+    starting = asyncio.ensure_future(exporter.start(port=0))
+    await until(lambda: exporter.port)
+    await exporter.stop()
+    server.resume()
+    await starting
+    assert asyncio.all_tasks() == before
+    await client.aclose()
 
 
 async def test_stopping_never_hangs(client):
