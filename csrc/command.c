@@ -178,10 +178,13 @@ ar_command_schedule(ArCommand *command)
         ar_scope_expires(command->state, &command->expires) < 0) {
         return -1;
     }
+    command->status = AR_SCHEDULED; /* first: the turn asked for may be run meanwhile */
     if (ar_core_schedule_job(command->core, start_job, (PyObject *)command) < 0) {
+        if (command->status == AR_SCHEDULED) {
+            command->status = AR_NEW;
+        }
         return -1;
     }
-    command->status = AR_SCHEDULED;
     return 0;
 }
 

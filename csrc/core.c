@@ -157,9 +157,7 @@ jobs_clear(ArCore *self)
     self->jobs = NULL;
     self->job_count = self->job_capacity = 0;
     for (size_t i = 0; i < count; i++) {
-        Py_XDECREF(jobs[i].subject);
-        Py_XDECREF(jobs[i].callback);
-        Py_XDECREF(jobs[i].context);
+        ar_job_clear(&jobs[i]);
     }
     PyMem_Free(jobs);
 }

@@ -2,6 +2,8 @@
  * outside of a drain is done once a loop turn by turn(); one call_later handle serves all deadlines. */
 #include "loop.h"
 
+#include <string.h>
+
 int
 ar_is_interrupt(PyObject *exception)
 {
@@ -39,6 +41,15 @@ schedule_turn(ArCore *core)
     return -1;
 }
 
+/* For callers that have no way to fail: a loop that refuses is closed, and nobody waits on it. */
+static void
+schedule_turn_or_forget(ArCore *core)
+{
+    if (schedule_turn(core) < 0) {
+        PyErr_Clear();
+    }
+}
+
 int
 ar_core_reserve_jobs(ArCore *core, size_t count)
 {
@@ -60,6 +71,20 @@ ar_core_reserve_jobs(ArCore *core, size_t count)
     return 0;
 }
 
+/* Takes back a job that was queued last, unless a turn has it by now: asking for the turn ran Python code, which may
+ * have queued others behind it. 1: taken back, and its references are the caller's. */
+static int
+withdraw_job(ArCore *core, const ar_job *job)
+{
+    for (size_t i = core->job_count; i-- > 0;) {
+        if (memcmp(&core->jobs[i], job, sizeof(*job)) == 0) {
+            memmove(&core->jobs[i], &core->jobs[i + 1], (--core->job_count - i) * sizeof(*job));
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int
 push_job(ArCore *core, ar_job job)
 {
@@ -73,10 +98,21 @@ push_job(ArCore *core, ar_job job)
     if (schedule_turn(core) == 0) {
         return 0;
     }
-    core->job_count--; /* a closed loop refuses before it lets another thread run */
-    Py_XDECREF(job.subject);
-    Py_XDECREF(job.callback);
-    Py_XDECREF(job.context);
+    int withdrawn = withdraw_job(core, &job);
+    PyObject *refusal = ar_exception_take(); /* finalizers may run */
+    if (core->job_count > 0) { /* queued meanwhile, and they rely on the turn that was asked for */
+        schedule_turn_or_forget(core);
+    }
+    if (!withdrawn) { /* it is done, or being done: only an interrupt is left to be told of */
+        if (ar_is_interrupt(refusal)) {
+            ar_core_interrupt(core, refusal);
+        } else {
+            Py_DECREF(refusal);
+        }
+        return 0;
+    }
+    ar_job_clear(&job);
+    ar_exception_restore(refusal);
     return -1;
 }
 
@@ -94,15 +130,6 @@ ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject, P
         return -1;
     }
     return push_job(core, (ar_job){.subject = subject, .callback = callback, .context = context});
-}
-
-/* For callers that have no way to fail: a loop that refuses is closed, and nobody waits on it. */
-static void
-schedule_turn_or_forget(ArCore *core)
-{
-    if (schedule_turn(core) < 0) {
-        PyErr_Clear();
-    }
 }
 
 int
@@ -424,18 +451,14 @@ run_jobs(ArCore *core)
     while (done < count && !interrupted) {
         ar_job job = jobs[done++];
         interrupted = run_job(core, &job) < 0;
-        Py_XDECREF(job.subject);
-        Py_XDECREF(job.callback);
-        Py_XDECREF(job.context);
+        ar_job_clear(&job);
     }
     for (; done < count; done++) {
         /* Behind an interrupt: next turn. Without memory or a loop they cannot run at all. */
         if (push_job(core, jobs[done]) < 0) {
             PyErr_Clear();
         }
-        Py_XDECREF(jobs[done].subject);
-        Py_XDECREF(jobs[done].callback);
-        Py_XDECREF(jobs[done].context);
+        ar_job_clear(&jobs[done]);
     }
     if (core->jobs == NULL) {
         core->jobs = jobs;

@@ -22,6 +22,14 @@ typedef struct {
     PyObject *subject, *callback, *context;
 } ar_job;
 
+static inline void
+ar_job_clear(const ar_job *job)
+{
+    Py_XDECREF(job->subject);
+    Py_XDECREF(job->callback);
+    Py_XDECREF(job->context);
+}
+
 /* What may be called at once of those who wait for a reply; 0: nothing. */
 enum {
     AR_DELIVER_TO_TASK = 1, /* a Task that is the only one */

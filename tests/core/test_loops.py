@@ -309,3 +309,107 @@ def test_a_dropped_client_answers_what_it_was_asked(run, connect_native, admin):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         run(main)
+
+
+class Meddling(asyncio.SelectorEventLoop):
+    """Its call_soon() does something else first, once."""
+
+    meddle = None
+
+    def call_soon(self, callback, *args, context=None):
+        if self.meddle is not None:
+            meddle, self.meddle = self.meddle, None
+            meddle(callback)
+        return super().call_soon(callback, *args, context=context)
+
+
+@pytest.fixture
+def meddling(native, port):
+    """Runs use(loop, client) in such a loop."""
+    loop = Meddling()
+
+    async def enter(use):
+        client = native(port=port)
+        assert await client.ping()
+        await asyncio.sleep(0.01)  # no turn is due any more
+        await asyncio.wait_for(use(loop, client), 5)
+        await client.aclose()
+
+    yield lambda use: loop.run_until_complete(enter(use))
+    loop.close()
+
+
+def refusing(meddle=lambda _: None, exception=RuntimeError):
+    def run(turn):
+        meddle(turn)
+        raise exception("refused")
+
+    return run
+
+
+def test_a_callback_that_the_loop_refuses_while_another_one_is_added(meddling):
+    called = []
+
+    async def use(loop, client):
+        command = asyncio.ensure_future(client.ping())
+        await command
+        await asyncio.sleep(0.01)
+        loop.meddle = refusing(
+            lambda _: command.add_done_callback(lambda _: called.append("meanwhile"))
+        )
+        with pytest.raises(RuntimeError, match="refused"):
+            command.add_done_callback(lambda _: called.append("refused"))
+        await asyncio.sleep(0.01)
+
+    meddling(use)
+    assert called == ["meanwhile"]
+
+
+def test_a_callback_that_the_loop_calls_and_then_refuses(meddling):
+    called = []
+
+    async def use(loop, client):
+        command = asyncio.ensure_future(client.ping())
+        await command
+        await asyncio.sleep(0.01)
+        loop.meddle = refusing(lambda turn: turn())
+        command.add_done_callback(called.append)
+        await asyncio.sleep(0.01)
+        assert called == [command]
+
+    meddling(use)
+
+
+def test_an_interrupt_of_a_loop_that_has_called_the_callback_already(meddling):
+    called = []
+
+    async def use(loop, client):
+        command = asyncio.ensure_future(client.ping())
+        await command
+        await asyncio.sleep(0.01)
+        loop.meddle = refusing(lambda turn: turn(), KeyboardInterrupt)
+        command.add_done_callback(called.append)
+        await client.ping()
+
+    with pytest.raises(KeyboardInterrupt, match="refused"):
+        meddling(use)
+    assert len(called) == 1
+
+
+@pytest.mark.parametrize("ends", [lambda turn: turn(), refusing(lambda turn: turn())])
+def test_a_command_whose_turn_is_run_while_it_is_asked_for(ends, meddling):
+    async def use(loop, client):
+        loop.meddle = ends
+        assert await asyncio.ensure_future(client.ping())
+
+    meddling(use)
+
+
+def test_a_command_that_the_loop_refuses_is_as_before(meddling):
+    async def use(loop, client):
+        command = client.ping()
+        loop.meddle = refusing()
+        asyncio.isfuture(command)
+        assert await command
+
+    meddling(use)
