@@ -36,9 +36,13 @@ _AGAIN = 0.01
 
 
 class _Core(_native.Pipeline):
-    """Has the native methods of a ClusterPipeline."""
+    """Has the native methods of a ClusterPipeline, and its state: copies have it in common."""
 
     watching: bool  # the core leaves its methods to redis-py's meanwhile
+    elsewhere = False  # a command names its node, or has no key: redis-py finds the way
+    inner: Any = None  # of a transaction that watches: a pipeline on the node of its slot
+    slot: int | None = None
+    explicit = False
     _queueing_execute_command = BaseClusterPipeline.execute_command
     execute_command = BaseClusterPipeline.execute_command
 
@@ -62,10 +66,16 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         super().__init__(client, transaction)
         self._core = _Core()
         self._core._native_face(self, BaseClusterPipeline, ClusterPipeline.execute_command)
-        self._elsewhere = False  # a command names its node, or has no key: redis-py finds the way
-        self._inner: Any = None  # of a transaction that watches: a pipeline on the node of its slot
-        self._slot: int | None = None
-        self._explicit = False
+
+    def __copy__(self) -> ClusterPipeline:
+        """As of redis-py's: it queues and executes what the first does, and keeps that alive."""
+        how: Any = object.__reduce_ex__(self, 4)
+        function, arguments, (attributes, slots) = how[:3]
+        copied: ClusterPipeline = function(*arguments)
+        for name, value in {**(attributes or {}), **slots}.items():
+            setattr(copied, name, value)
+        vars(copied).setdefault("_first", self)  # the core does not hold it
+        return copied
 
     # redis-py's way of executing, which nothing here takes: kept, it would make each pipeline a
     # cycle, and work for the garbage collector.
@@ -83,11 +93,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 
     def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         """Queue a command; while keys are watched and before multi(), execute it."""
-        if self._inner is not None and not self._explicit:
+        if self._core.inner is not None and not self._core.explicit:
             self._check_slot(args)
-            return self._inner.immediate_execute_command(*args, **kwargs)
+            return self._core.inner.immediate_execute_command(*args, **kwargs)
         if "target_nodes" in kwargs or self._native_cluster().slots(args) is None:
-            self._elsewhere = True
+            self._core.elsewhere = True
         self._core.pipeline_execute_command(*args, **kwargs)
         return self
 
@@ -103,11 +113,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         slots = set(self._native_cluster().slots(args) or ())
         if len(slots) > 1:
             raise RedisClusterException(f"{args[0]} - all keys must map to the same key slot")
-        if self._slot is not None:
-            slots.add(self._slot)
+        if self._core.slot is not None:
+            slots.add(self._core.slot)
         if len(slots) > 1:
             raise CrossSlotTransactionError("Cannot watch or send commands on different slots")
-        self._slot = next(iter(slots), None)
+        self._core.slot = next(iter(slots), None)
 
     # ------------------------------------------------------------------ watching
 
@@ -123,14 +133,14 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
             raise RedisClusterException(
                 "method watch() is not supported outside of transactional context"
             )
-        if self._explicit:
+        if self._core.explicit:
             raise RedisError("Cannot issue a WATCH after a MULTI")
         await self.cluster_client.initialize()
         self._check_slot(("WATCH", *names))
         attempts = self.cluster_client.retry.get_retries()
         while True:
-            if self._inner is not None:
-                return await self._inner.watch(*names)
+            if self._core.inner is not None:
+                return await self._core.inner.watch(*names)
             inner = _transaction_on(self._node_client())
             try:
                 outcome = await inner.watch(*names)
@@ -141,7 +151,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
                 attempts -= 1
                 await self._learn_from(error)
             else:
-                self._inner = inner
+                self._core.inner = inner
                 self._core.watching = True
                 return outcome
 
@@ -154,11 +164,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
         await self.cluster_client.nodes_manager.initialize()
 
     def _node_client(self) -> Any:
-        if self._slot is None:
+        if self._core.slot is None:
             raise RedisClusterException(
                 "At least a command with a key is needed to identify a node"
             )
-        node = self.cluster_client.nodes_manager.get_node_from_slot(self._slot)
+        node = self.cluster_client.nodes_manager.get_node_from_slot(self._core.slot)
         return self.cluster_client._topology.client(node.host, int(node.port))
 
     async def unwatch(self) -> Any:  # type: ignore[override]
@@ -171,7 +181,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
             raise RedisClusterException(
                 "method unwatch() is not supported outside of transactional context"
             )
-        return await self._inner.unwatch() if self._inner is not None else True
+        return await self._core.inner.unwatch() if self._core.inner is not None else True
 
     def multi(self) -> None:
         """From now on queue commands, until execute().
@@ -184,11 +194,11 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
             raise RedisClusterException(
                 "method multi() is not supported outside of transactional context"
             )
-        if self._explicit:
+        if self._core.explicit:
             raise RedisError("Cannot issue nested calls to MULTI")
         if len(self):
             raise RedisError("Commands without an initial WATCH have already been issued")
-        self._explicit = True
+        self._core.explicit = True
         self._core.watching = False
 
     async def discard(self) -> None:
@@ -239,9 +249,9 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
     async def reset(self) -> None:  # type: ignore[override]  # of the command RESET
         """Drop what is queued; a connection that watched is given back."""
         self._core._forget()
-        inner, self._inner = self._inner, None
-        self._slot = None
-        self._explicit = self._elsewhere = self._core.watching = False
+        inner, self._core.inner = self._core.inner, None
+        self._core.slot = None
+        self._core.explicit = self._core.elsewhere = self._core.watching = False
         if inner is not None:
             await inner.reset()
 
@@ -268,7 +278,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
                 return await self._execute_transaction(raise_on_error)
             if not len(self):
                 return []
-            if self._elsewhere:
+            if self._core.elsewhere:
                 return await self._execute_elsewhere(raise_on_error)
             queue = self._core._queued()
             results, failed, awaitables = await self.cluster_client._core._native_batch(
@@ -321,25 +331,25 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
 
     async def _execute_transaction(self, raise_on_error: bool) -> list[Any]:
         queue = self._core._queued()
-        if self._inner is None and not len(queue):
+        if self._core.inner is None and not len(queue):
             return []
         await self.cluster_client.initialize()
         stack = queue.stack()
-        slots: set[int] = set() if self._slot is None else {self._slot}
+        slots: set[int] = set() if self._core.slot is None else {self._core.slot}
         for args, _ in stack:
             slots.update(self._native_cluster().slots(args) or ())
         if len(slots) > 1:
             raise CrossSlotTransactionError(
                 "All keys involved in a cluster transaction must map to the same slot"
             )
-        self._slot = next(iter(slots), None)
-        watching = self._inner is not None
+        self._core.slot = next(iter(slots), None)
+        watching = self._core.inner is not None
         until = time.monotonic() + self._patience()
         while True:
-            inner = self._inner
+            inner = self._core.inner
             if inner is None:
-                inner = self._inner = _transaction_on(self._node_client())
-            elif self._explicit:
+                inner = self._core.inner = _transaction_on(self._node_client())
+            elif self._core.explicit:
                 inner.multi()
             for args, options in stack:
                 inner.pipeline_execute_command(*args, **options)
@@ -352,7 +362,7 @@ class ClusterPipeline(BaseClusterPipeline, metaclass=StandIn):
                 # Nothing was executed: some keys are here and some there, or nobody has them.
                 if watching or time.monotonic() > until:
                     raise
-                self._inner = None
+                self._core.inner = None
                 await inner.reset()
                 if isinstance(error, ClusterDownError):
                     self._native_cluster().want_refresh()

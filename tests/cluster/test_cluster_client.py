@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import gc
 import os
 import sys
@@ -374,6 +375,34 @@ async def test_pipeline_over_all_nodes_keeps_the_order(client):
         part for number in range(len(KEYS)) for part in (True, number + 1, str(number + 1))
     ]
     assert len(pipe) == 0
+
+
+@pytest.mark.parametrize("kind", [redis.asyncio.RedisCluster, RedisCluster])
+async def test_a_copied_pipeline(cluster, kind):
+    """It is another name of the same one, which need not be held any more."""
+    async with kind(**cluster.kwargs) as client:
+        first = client.pipeline().set("a", 1)
+        second = copy.copy(first)
+        second.set("b", 2)
+        assert (len(first), len(second)) == (2, 2)
+        assert await second.execute() == [True, True]
+        assert (len(first), len(second)) == (0, 0)
+        third = copy.copy(second)
+        del first, second
+        gc.collect()
+        third.get("a")
+        third.execute_command("GET", "b")
+        third.execute_command("CONFIG GET", "port", target_nodes="random")
+        assert (await third.execute())[:2] == [b"1", b"2"]
+
+        first = client.pipeline(transaction=True)
+        await first.watch("a")
+        second = copy.copy(first)
+        assert await second.get("a") == b"1"
+        second.multi()
+        second.set("a", 3)
+        assert await first.execute() == [True]
+        assert await copy.copy(second).set("a", 4).execute() == [True]
 
 
 async def test_pipeline_errors(client):
