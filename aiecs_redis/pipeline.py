@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from redis.client import EMPTY_RESPONSE
 from redis.exceptions import ExecAbortError, ResponseError, WatchError
@@ -18,6 +18,7 @@ from aiecs_redis._stand_in import StandIn
 
 if TYPE_CHECKING:
     from redis.asyncio.client import CommandStackT
+    from redis.commands.core import Script
 
     from aiecs_redis.client import Redis
 
@@ -32,6 +33,8 @@ else:
 
 __all__ = ["Pipeline"]
 
+Self = TypeVar("Self", bound="Pipeline[Any]")
+
 _PLAIN = _native.BATCH_PLAIN
 _TRANSACTION = _native.BATCH_TRANSACTION
 _RAW = _native.BATCH_RAW
@@ -42,6 +45,8 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
 
     Made of a native client's `connection_pool` and `response_callbacks` it is native too.
     """
+
+    scripts: set[Script]
 
     if not TYPE_CHECKING:
         __class_getitem__ = classmethod(types.GenericAlias)
@@ -63,6 +68,14 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
         self._client = client
         self._forget()  # redis-py's empty list: nobody has seen it
 
+    def __copy__(self: Self) -> Self:
+        """As of redis.asyncio's: what is queued is shared until either is executed or reset."""
+        copied = type(self).__new__(type(self))
+        for name, value in vars(self).items():
+            setattr(copied, name, value)
+        copied.command_stack = self.command_stack
+        return copied
+
     def _is_native(self) -> bool:
         client = self._client
         if client is None or self.watching or self.connection is not None:
@@ -78,7 +91,8 @@ class Pipeline(QueuedCommands[T_co], _First, _Second, metaclass=StandIn):  # typ
         """Drop the queued commands; a connection that watched goes back to the pool."""
         if self.connection is None and not self.watching:
             self._forget()
-            self.scripts.clear()
+            if self.scripts:
+                self.scripts = set()  # as redis-py: a copy keeps what it has
             self.explicit_transaction = False
             return
         await super().reset()

@@ -174,6 +174,48 @@ async def test_a_copy_is_a_client_of_the_same_pool(implementation, kwargs):
             copy.deepcopy(copied)
 
 
+@pytest.mark.parametrize("transaction", [False, True])
+async def test_a_copy_of_a_pipeline(implementation, kwargs, transaction):
+    """It shares what is queued until either is executed, and nothing from then on."""
+    async with implementation(**kwargs) as client:
+
+        class Kind(type(client.pipeline())):
+            mine = 0
+
+        pipe = Kind(client.connection_pool, client.response_callbacks, transaction, None)
+        pipe.mine = 7
+        pipe.set("a", 1)
+        echo = client.register_script("return ARGV[1]")
+        await echo(args=["later"], client=pipe)
+        copied = copy.copy(pipe)
+        assert type(copied) is Kind and copied.mine == 7
+        assert copied.incr("a") is copied and len(pipe) == len(copied) == 3
+        assert await pipe.execute() == [True, b"later", 2]
+        assert (len(pipe), len(copied)) == (0, 3)
+        await client.script_flush()  # the copy still knows which scripts it needs
+        assert await copied.execute() == [True, b"later", 2]
+        copied.get("a")
+        assert await pipe.ping().execute() == [True]
+        assert await copied.execute() == [b"2"]
+        with pytest.raises(TypeError, match="cannot pickle"):
+            copy.deepcopy(copied)
+
+
+async def test_a_copy_of_a_pipeline_that_watches(kwargs):
+    """It works on the same connection; redis-py's pool has it given back twice, and fails."""
+    async with aiecs_redis.Redis(**kwargs) as client, client.pipeline() as pipe:
+        await pipe.watch("watched")
+        copied = copy.copy(pipe)
+        assert await copied.echo("at once") == b"at once"
+        copied.multi()
+        copied.get("watched")
+        await client.set("watched", 2)
+        with pytest.raises(redis.WatchError):
+            await copied.execute()
+        assert await pipe.reset() is None
+        assert await client.ping()
+
+
 async def test_what_a_copy_does_is_counted_for_itself(kwargs):
     from aiecs_redis.metrics import ClientMetrics
 
