@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiecs_redis import _checks as checks
 from aiecs_redis._nodes import is_cluster
+from aiecs_redis._single_flight import SingleFlight
 from aiecs_redis._underlying import check_client
 from aiecs_redis.metrics import ClientMetrics, current_client
 
@@ -230,22 +231,39 @@ class HealthServer:
         self._host = host
         self.port: int = port
         self._server: asyncio.AbstractServer | None = None
+        self._wanted = False  # by the last of start() and stop()
+        self._starting = SingleFlight()
 
     async def start(self) -> HealthServer:
-        """Listen.
+        """Listen; concurrent calls share one start. After a `stop()` meanwhile it does not listen.
 
         Raises:
             OSError: the address is in use or not ours.
         """
+        self._wanted = True
         if self._server is None:
-            self._server = await asyncio.start_server(
-                self._serve, self._host, self.port, limit=_HEAD_BYTES
-            )
-            self.port = self._server.sockets[0].getsockname()[1]
+            await self._starting.run(self._listen)
         return self
+
+    async def _listen(self) -> None:
+        # Not at once: cancelled then, start_server() would leave behind what listens.
+        server = await asyncio.start_server(
+            self._serve, self._host, self.port, limit=_HEAD_BYTES, start_serving=False
+        )
+        if not self._wanted:
+            server.close()
+            return
+        self._server = server
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            await server.start_serving()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Listen no longer. Twice does no harm."""
+        self._wanted = False
         server, self._server = self._server, None
         if server is not None:
             server.close()

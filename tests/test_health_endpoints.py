@@ -1,6 +1,7 @@
 """Liveness and readiness over real HTTP, as a server of its own and as an ASGI application."""
 
 import asyncio
+import gc
 import json
 import urllib.error
 import urllib.request
@@ -109,3 +110,54 @@ async def test_asgi(client):
 async def test_bad_timeout(client):
     with pytest.raises(ValueError, match="timeout=0"):
         HealthCheck(client, timeout=0)
+
+
+def listening():
+    """How many servers of asyncio's listen in this process."""
+    return sum(type(one) is asyncio.Server and one.is_serving() for one in gc.get_objects())
+
+
+async def test_who_starts_it_at_the_same_time_shares_one_listener(client):
+    server, before = HealthServer(client, port=0), listening()
+    await asyncio.gather(*(server.start() for _ in range(3)))
+    assert listening() == before + 1
+    assert (await get(server.port, "/livez"))[0] == 200
+    await server.stop()
+    assert listening() == before
+    other = HealthServer(client, port=server.port)
+    await asyncio.gather(other.start(), other.start())
+    taken = HealthServer(client, port=other.port)
+    for outcome in await asyncio.gather(taken.start(), taken.start(), return_exceptions=True):
+        assert isinstance(outcome, OSError)
+    await other.stop()
+    assert (await (await taken.start()).stop(), listening()) == (None, before)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_stopped_or_cancelled_while_it_starts(client, turns):
+    before = listening()
+    for host in ("127.0.0.1", "localhost"):  # which is looked up
+        server = HealthServer(client, host, port=0)
+        starting = asyncio.ensure_future(server.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.stop()
+        await asyncio.wait([starting])
+        if turns:
+            assert listening() == before
+        await server.stop()
+        starting = asyncio.ensure_future(server.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if starting.cancel():
+            await asyncio.wait([starting])
+            assert listening() == before
+        await server.stop()
+        starting = asyncio.ensure_future(server.start())
+        await asyncio.sleep(0)
+        await server.stop()
+        await server.start()  # it is wanted again, before it has heard that it was not
+        await asyncio.wait([starting])
+        assert (await get(server.port, "/livez"))[0] == 200
+        await server.stop()
+        assert listening() == before
