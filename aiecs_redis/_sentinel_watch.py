@@ -60,6 +60,7 @@ class _LoopWatch:
 
     async def _listener(self, client: Any) -> None:
         failures = 0
+        last: type[Exception] | None = None
         while self.pools:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
@@ -73,15 +74,27 @@ class _LoopWatch:
                         elif self.loop.time() - looked > _LOOK_EVERY * 0.9:
                             await self._look(client)  # not after each reply to SUBSCRIBE
                             looked = self.loop.time()
-            except (redis.exceptions.RedisError, OSError) as exc:
+            except Exception as exc:
                 failures += 1
-                level = logging.INFO if failures == 1 else logging.DEBUG
-                logger.log(level, "Subscription to Sentinel %r lost: %s", client, exc)
+                if isinstance(exc, (redis.exceptions.RedisError, OSError)):
+                    level = logging.INFO if failures == 1 else logging.DEBUG
+                    logger.log(level, "Subscription to Sentinel %r lost: %s", client, exc)
+                else:  # a reply that nobody expects, or a subclass of the user's that fails
+                    again = failures > 1 and type(exc) is last
+                    logger.log(
+                        logging.DEBUG if again else logging.ERROR,
+                        "Cannot take in what Sentinel %r says; it is subscribed to again",
+                        client,
+                        exc_info=exc,
+                    )
+                last = type(exc)
             if failures >= _FORGET_AFTER and client not in self.sentinel.sentinels:
                 self._listeners.pop(id(client), None)
                 await self.sentinel._forget(client)
                 return
-            await asyncio.sleep(min(0.05 * 2**failures, 5.0) * random.uniform(0.5, 1.0))
+            # The exponent is bounded: 2 ** 1024, reached within two hours, is no float.
+            pause = min(0.05 * 2.0 ** min(failures, 7), 5.0)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         self._listeners.pop(id(client), None)
 
     async def _hear(self, client: Any, message: dict[str, Any]) -> None:

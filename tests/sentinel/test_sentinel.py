@@ -1,6 +1,7 @@
 """`aiecs_redis.Sentinel` on real Sentinels: discovery, failovers, replicas, tidiness."""
 
 import asyncio
+import logging
 import os
 import time
 
@@ -14,7 +15,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError
 from waiting import until
 
 import aiecs_redis
-from aiecs_redis import OutcomeUnknownError, Sentinel
+from aiecs_redis import OutcomeUnknownError, Sentinel, _sentinel_watch
 
 NAME = "mymaster"
 
@@ -46,6 +47,11 @@ def address(server):
 
 def stats(client):
     return client.connection_pool._aiecs_link.transport.stats()
+
+
+def subscribed(sentinel, name):
+    """How many connections of that name have subscribed to it."""
+    return sentinel.call("CLIENT", "LIST", "TYPE", "pubsub").count(f" name={name} ")
 
 
 async def synchronized(group):
@@ -371,6 +377,63 @@ async def test_subscriptions_and_watch_follow(group, master):
         pipe.set("a", "1")
         assert await pipe.execute() == [True]
     assert new.call("GET", "a") == "1"
+
+
+async def test_a_subscription_outlives_whatever_is_raised_in_it(group, caplog):
+    class Picky(Sentinel):
+        fails = False
+
+        def check_master_state(self, state, service_name):
+            if self.fails:
+                raise ZeroDivisionError("not today")
+            return super().check_master_state(state, service_name)
+
+    def complaints():
+        return [one for one in caplog.records if "Cannot take in" in one.getMessage()]
+
+    told = group.sentinels[0]
+    async with Picky([address(told)], sentinel_kwargs={"client_name": "picky"}) as sentinel:
+        client = sentinel.master_for(NAME)
+        await client.ping()
+        await until(lambda: subscribed(told, "picky") == 1)
+        caplog.clear()
+        sentinel.fails = True
+        told.call("CLIENT", "KILL", "TYPE", "pubsub")
+        with caplog.at_level(logging.DEBUG, logger="aiecs_redis.sentinel"):
+            await until(lambda: len(complaints()) >= 3)
+        levels = [one.levelname for one in complaints()]
+        assert levels == ["ERROR"] + ["DEBUG"] * (len(levels) - 1)
+        assert complaints()[0].exc_info[0] is ZeroDivisionError
+        sentinel.fails = False
+        new = await asyncio.to_thread(group.failover)
+        await asyncio.to_thread(group.wait_for_switch, new)
+        await until(lambda: client.connection_pool.master_address == address(new))
+        await client.aclose()  # which cancels it
+        await until(lambda: subscribed(told, "picky") == 0)
+
+
+async def test_a_sentinel_that_is_away_for_hours_is_subscribed_to_again(group, monkeypatch):
+    """After 1024 attempts the next pause could not be told."""
+    pauses = []
+    sleep = asyncio.sleep
+
+    async def short(seconds):
+        pauses.append(seconds)
+        await sleep(0)
+
+    away, other = group.sentinels[:2]
+    away.kill()
+    named = {"client_name": "patient"}
+    async with Sentinel([address(away), address(other)], sentinel_kwargs=named) as sentinel:
+        client = sentinel.master_for(NAME)
+        monkeypatch.setattr(_sentinel_watch.asyncio, "sleep", short)
+        await client.ping()
+        await until(lambda: len(pauses) > 1200, 60)
+        monkeypatch.undo()
+        assert 2.5 <= max(pauses) <= 5
+        away.start()
+        await until(lambda: subscribed(away, "patient") == 1, 20)
+        await client.aclose()
 
 
 # ------------------------------------------------------------------------ replicas
