@@ -122,8 +122,11 @@ class Group:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def recover(self, timeout: float = 40) -> None:
+    def recover(self, timeout: float | None = None) -> None:
         """Resume and start again what was paused and killed; return when all agree again.
+
+        Args:
+            timeout: seconds to wait for that; those of `wait_until_agreed()` when it is None.
 
         Raises:
             ServerError: as `wait_until_agreed()`.
@@ -132,7 +135,10 @@ class Group:
             if server.paused:
                 server.resume()
             server.start()
-        self.wait_until_agreed(timeout)
+        if timeout is None:
+            self.wait_until_agreed()
+        else:
+            self.wait_until_agreed(timeout)
 
     def logs(self, lines: int = 20) -> str:
         """Return the last lines of everybody's log, each under its address."""

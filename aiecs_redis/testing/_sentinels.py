@@ -299,9 +299,11 @@ class SentinelServers(Group):
 
         return wait_for(named, timeout, lambda: f"no Sentinel names {new!r}", 0.005)
 
-    def wait_until_agreed(self, timeout: float = 40) -> None:
-        """Return when all Sentinels that run name the same master and know one another, and the
-        replicas that run are in step with it.
+    def wait_until_agreed(self, timeout: float = 80) -> None:
+        """Return when all Sentinels that run name the same master and know one another, none of
+        them keeps its hands off (TILT), and the replicas that run are in step with it.
+
+        Before Redis 7 a Sentinel that was paused for 2 s keeps its hands off for half a minute.
 
         Raises:
             ServerError: it does not come to that in `timeout` seconds; with the last difference.
@@ -322,6 +324,8 @@ class SentinelServers(Group):
         for sentinel in self._running_sentinels():
             if sentinel.master_address(self.name) != (master.host, master.port):
                 return f"{sentinel!r} names another master"
+            if "sentinel_tilt:0" not in sentinel.call("INFO", "sentinel"):
+                return f"{sentinel!r} is in TILT: it would begin no failover"
             state = _pairs(sentinel.call("SENTINEL", "MASTER", self.name))
             if state["flags"] != "master":
                 return f"{sentinel!r} sees the master as {state['flags']}"

@@ -71,6 +71,19 @@ def test_a_sentinel_that_comes_back_is_known_again(group):
     group.wait_until_agreed()
 
 
+def test_sentinels_that_keep_their_hands_off_are_waited_for(group):
+    """After a pause they are in TILT, and would begin no failover."""
+    for one in group.sentinels:
+        one.pause()
+    time.sleep(5.5)
+    group.recover()
+    for one in group.sentinels:
+        assert "sentinel_tilt:0" in one.call("INFO", "sentinel")
+    old = group.master()
+    assert group.failover(timeout=20) is not old
+    group.wait_until_agreed()
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="letters and digits"):
         SentinelServers(requirepass="a b")
