@@ -285,6 +285,13 @@ find(PyObject *const *argv, Py_ssize_t argc, int *more)
     return entry;
 }
 
+/* Neither str nor bytes: what is in it may change until it is sent, and could be any word. */
+static int
+is_unread(PyObject *argument)
+{
+    return PyByteArray_Check(argument) || PyMemoryView_Check(argument);
+}
+
 /* Whether there are commands of two words, of which this is the first. */
 static int
 is_container(const char *word, Py_ssize_t size)
@@ -300,6 +307,16 @@ is_container(const char *word, Py_ssize_t size)
         }
     }
     return 0;
+}
+
+/* Whether it takes a second word to know which command it is. */
+static int
+names_container(PyObject *name)
+{
+    Py_ssize_t size = 0;
+    const char *at = ar_word_text(name, &size), *end = at != NULL ? at + size : at;
+    const char *word = ar_word_next(&at, end, &size);
+    return size > 0 && is_container(word, size);
 }
 
 PyObject *
@@ -369,7 +386,7 @@ set_properties(PyObject *const *argv, Py_ssize_t argc)
         if (ar_lanes_is_word(argv[i], "NX") || ar_lanes_is_word(argv[i], "XX") ||
             ar_lanes_is_word(argv[i], "GET") || ar_lanes_is_word(argv[i], "IFEQ") ||
             ar_lanes_is_word(argv[i], "IFNE") || ar_lanes_is_word(argv[i], "IFDEQ") ||
-            ar_lanes_is_word(argv[i], "IFDNE")) {
+            ar_lanes_is_word(argv[i], "IFDNE") || is_unread(argv[i])) {
             return 0;
         }
     }
@@ -398,11 +415,14 @@ uint8_t
 ar_lanes_properties(PyObject *const *argv, Py_ssize_t argc)
 {
     if (!PyUnicode_Check(argv[0]) && !PyBytes_Check(argv[0])) {
-        return AR_STATEFUL; /* a bytearray, say: it could be any command */
+        return AR_STATEFUL | AR_SECRET; /* a bytearray, say: it could be any command */
     }
     int more;
     const command_entry *entry = find(argv, argc, &more);
     if (entry == NULL) {
+        if (argc > 1 && is_unread(argv[1]) && names_container(argv[0])) {
+            return AR_STATEFUL | AR_SECRET;
+        }
         return ar_lanes_is_word(argv[0], "SET") ? set_properties(argv, argc) : 0;
     }
     if (more) {

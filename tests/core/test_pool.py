@@ -163,15 +163,19 @@ def test_commands_that_change_their_connection_do_not_share_it(
         "SELECT",
         "CLIENT TRACKING on",
         "client  no-touch on",
+        ("CLIENT", bytearray(b"tracking"), "on"),
+        (b" client ", memoryview(b"TRACKING"), "on"),
+        ("CLIENT", bytearray(b"NO-EVICT"), "on"),
     ],
 )
 def test_arguments_given_with_the_name_are_seen(run_plain, connect_native, admin, change):
     async def main():
         async with connect_native() as client:
             await client.set("key", "in 0")
+            words = change if isinstance(change, tuple) else (change,)
             rest = [5] if change in ("SELECT", b"SELECT") else []
             with contextlib.suppress(ResponseError):  # NO-TOUCH came with 7.2
-                await client.execute_command(change, *rest)
+                await client.execute_command(*words, *rest)
             info = await client.client_info()
             assert (info["db"], info["flags"]) == (0, "N")
             assert await client.get("key") == b"in 0"
