@@ -42,6 +42,11 @@ _STRATEGIES = {  # of redis-py's LoadBalancingStrategy
 _ASKED_AGAIN = (redis.exceptions.ClusterDownError, redis.exceptions.SlotNotCoveredError)
 
 
+_EXECUTE_COMMAND: Any = BaseRedisCluster.execute_command
+"""What our class shows, too, unless it was replaced. It is not asked for it here: Python code that
+runs often gets the descriptor itself from a class."""
+
+
 class _Core(_native.Client):
     """Has the native methods of a RedisCluster, whose class cannot have a C base of ours."""
 
@@ -165,7 +170,7 @@ class RedisCluster(BaseRedisCluster, metaclass=StandIn):
         vars(self)["_topology"] = self.nodes_manager = topology
         core = _Core(self.response_callbacks, topology.transport(first.host, int(first.port)))
         self._core = core
-        core._native_cluster(topology.cluster, self, BaseRedisCluster, RedisCluster.execute_command)
+        core._native_cluster(topology.cluster, self, BaseRedisCluster, _EXECUTE_COMMAND)
         collected = observability_collector()
         if collected is not None:
             from aiecs_redis._observability import feed  # needs the client

@@ -129,7 +129,31 @@ forward_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject 
     return result;
 }
 
+/* Its own attributes, or those of the function: Python code that runs often gets from the class not what forward_get()
+ * answers, but this object. */
+static PyObject *
+forward_getattro(ArForward *self, PyObject *name)
+{
+    PyObject *value = PyObject_GenericGetAttr((PyObject *)self, name);
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        value = PyObject_GetAttr(self->function, name);
+    }
+    return value;
+}
+
+static PyObject *
+forward_doc(ArForward *self, void *Py_UNUSED(closure))
+{
+    return PyObject_GetAttrString(self->function, "__doc__");
+}
+
 /* ---- the type ---- */
+
+static PyGetSetDef forward_getset[] = {
+    {"__doc__", (getter)forward_doc, NULL, NULL, NULL},
+    {NULL},
+};
 
 static PyMemberDef forward_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(ArForward, vectorcall), READONLY, NULL},
@@ -146,6 +170,8 @@ static PyType_Slot forward_slots[] = {
     {Py_tp_clear, forward_clear},
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_descr_get, forward_get},
+    {Py_tp_getattro, forward_getattro},
+    {Py_tp_getset, forward_getset},
     {Py_tp_members, forward_members},
     {0, NULL},
 };

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import copy
 import gc
+import inspect
 import os
 import sys
 import time
@@ -224,6 +225,25 @@ def test_native_methods_of_the_cluster_classes():
     get = queued.get
     assert get("a").get("b") is queued
     assert len(queued) == 2
+
+
+def test_code_that_has_run_often_finds_the_same_methods():
+    """The interpreter then takes the descriptor itself for what it gives the class."""
+
+    def of_the_class():
+        return RedisCluster.get
+
+    for _ in range(200):
+        client = RedisCluster(host="127.0.0.1", port=1)
+        client.get("key").close()  # the first one settles it
+        for command in (client.exists("key"), client.mget("a", "b"), of_the_class()(client, "key")):
+            assert isinstance(command, _native.Command)
+            command.close()
+        assert inspect.signature(of_the_class()) == inspect.signature(BaseRedisCluster.get)
+        assert of_the_class().__doc__ == BaseRedisCluster.get.__doc__
+        assert of_the_class().__name__ == "get"
+        with pytest.raises(AttributeError):
+            of_the_class().nothing  # noqa: B018
 
 
 def test_a_pipeline_that_is_dropped_is_no_work_for_the_garbage_collector():
