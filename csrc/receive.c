@@ -32,17 +32,24 @@ next_reply_decodes(const ar_conn *conn)
     return !(command->properties & (AR_NEVER_DECODE | AR_TAKES));
 }
 
-/* Whether the owner takes the command back because of an error reply: the last of its `replies` (a
- * pipeline's), or `replies` itself. */
+static int
+has_error(PyObject *replies)
+{
+    for (Py_ssize_t i = PyList_GET_SIZE(replies); i-- > 0;) {
+        if (PyExceptionInstance_Check(PyList_GET_ITEM(replies, i))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether the owner takes the command back because of an error reply: one of its `replies` (a pipeline's), or
+ * `replies` itself. */
 static int
 taken_back(ar_conn *conn, ArCommand *command, PyObject *replies)
 {
-    PyObject *last = replies;
-    if (command->batch != NULL) {
-        last = PyList_GET_ITEM(replies, PyList_GET_SIZE(replies) - 1);
-    }
-    return PyExceptionInstance_Check(last) && conn->calls->refused != NULL &&
-           conn->calls->refused(conn, command, replies);
+    int failed = command->batch != NULL ? has_error(replies) : PyExceptionInstance_Check(replies);
+    return failed && conn->calls->refused != NULL && conn->calls->refused(conn, command, replies);
 }
 
 /* A reply of a pipeline: the slot stays until the last one is in. Steals `reply`. */

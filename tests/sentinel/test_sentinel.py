@@ -324,6 +324,35 @@ async def test_read_only_replies_are_sent_again_whatever_they_are(start_group):
     await sentinel.aclose()
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_a_pipeline_whose_last_command_is_not_refused(repeatable, start_group):
+    group = start_group(replicas=1, sentinels=1)
+    sentinel = Sentinel(group.addresses, decode_responses=True)
+    client = sentinel.master_for(NAME)
+    old, new = group.servers
+    assert await client.set("n", 10)
+    sentinel._watch.add = lambda pool: None
+    await sentinel._watch.stop()
+    new.call("REPLICAOF", "NO", "ONE")
+    old.call("REPLICAOF", "127.0.0.1", "1")
+
+    async def elsewhere(name):
+        return address(new)
+
+    sentinel.discover_master = elsewhere
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.set("n", 20)
+        if repeatable:
+            assert await pipe.get("n").execute() == [True, "20"]
+        else:  # what was published is not published twice
+            refused, _ = await pipe.publish("channel", "message").execute(raise_on_error=False)
+            assert type(refused) is ReadOnlyError
+    assert await client.set("n", 30)  # by another connection
+    assert new.call("GET", "n") == "30"
+    await client.aclose()
+    await sentinel.aclose()
+
+
 async def test_a_master_that_stays_read_only_is_told(start_group):
     group = start_group(replicas=0, sentinels=1)
     sentinel = Sentinel(group.addresses)
