@@ -119,6 +119,7 @@ typedef struct ArCommand {
     uint8_t unasked;     /* the reply to ASKING is still to come */
     uint8_t redirects;   /* times it was sent on to another node */
     uint16_t slot;       /* of its keys, if it is routed */
+    uint8_t repeated;    /* given to its pool once more, as its time was over */
     double patient_till; /* monotonic seconds at which waiting for a node ends, 0: not waited yet */
 } ArCommand;
 

@@ -208,9 +208,11 @@ static int
 try_again(ArPool *pool, ArCommand *command)
 {
     if (!pool->config->retry_on_timeout || !(command->properties & AR_REPLAYABLE) ||
-        command->batch != NULL || command->attempts != 1 || is_over(command, ar_monotonic())) {
+        command->batch != NULL || command->attempts != 1 || command->repeated ||
+        is_over(command, ar_monotonic())) {
         return 0;
     }
+    command->repeated = 1; /* it may have to wait for room, and count one attempt all the while */
     command->deadline = 0.0;
     if (ar_pool_submit(pool, command) < 0) {
         ar_command_fail_pending_exception(command);

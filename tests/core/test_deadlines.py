@@ -128,6 +128,20 @@ async def test_room(proxy):
         big.cancel()
 
 
+@pytest.mark.filterwarnings("ignore:.*retry_on_timeout:DeprecationWarning")
+async def test_one_more_chance_that_waits_for_room_is_one(proxy):
+    options = {"max_pending_bytes": 100_000, "socket_timeout": SHORT, "retry_on_timeout": True}
+    async with aiecs_redis.Redis(**proxy.kwargs, **options, max_connections=1) as client:
+        assert await client.ping()
+        proxy.to_server.stall()
+        read = asyncio.ensure_future(client.get("k"))
+        await asyncio.sleep(0)
+        write = asyncio.ensure_future(client.set("big", b"x" * 30_000_000))
+        with pytest.raises(redis.exceptions.TimeoutError):
+            await asyncio.wait_for(read, LONG / 2)
+        write.cancel()
+
+
 async def test_a_connection_of_its_own(port):
     async with aiecs_redis.Redis(port=port, max_connections=2) as client:
         first = asyncio.ensure_future(client.blpop("q", 0))
