@@ -861,3 +861,12 @@ async def test_asking_for_the_topology_is_cancelled_before_it_has_begun(cluster)
         for task in list(tasks):
             assert task.cancel()
         assert await asyncio.wait_for(first, 20)
+
+
+async def test_sums_of_replies_may_be_larger_than_a_reply_can_be(start_cluster):
+    """What TOUCH answers is added up: it is another command here, which answers large numbers."""
+    cluster = start_cluster(config={"rename-command": ['TOUCH ""', "INCR TOUCH"]})
+    most = 2**63 - 2
+    async with RedisCluster(**cluster.kwargs) as client:
+        assert await client.mset(dict.fromkeys(KEYS[:3], most))
+        assert await client.touch(*KEYS[:3]) == 3 * (most + 1)

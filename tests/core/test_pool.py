@@ -152,6 +152,20 @@ def test_commands_that_change_their_connection_do_not_share_it(
     run_plain(main)
 
 
+def test_scripts_are_not_debugged_behind_a_script_debug(run_plain, connect_native):
+    """A debugged script is answered with the debugger's lines, and its connection is closed."""
+
+    async def main():
+        async with connect_native() as client:
+            assert await client.execute_command("SCRIPT DEBUG", "SYNC")
+            assert await client.eval("return 'done'", 0) == b"done"
+            assert await client.execute_command("SCRIPT", "DEBUG", "YES")
+            assert await client.eval("return 'done'", 0) == b"done"
+            assert await client.echo("text") == b"text"
+
+    run_plain(main)
+
+
 @pytest.mark.parametrize(
     "change",
     [
