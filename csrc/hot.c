@@ -139,6 +139,19 @@ shape_seconds_last(const hot_call *call)
     return dispatch_with(call, call->args, call->nargs, call->properties);
 }
 
+/* With what was in a list or dict, which finalizers may change while the command is made. Takes over the references,
+ * and the memory. */
+static PyObject *
+dispatch_held(const hot_call *call, PyObject **rest, Py_ssize_t count)
+{
+    PyObject *result = dispatch_with(call, rest, count, call->properties);
+    while (count > 0) {
+        Py_DECREF(rest[--count]);
+    }
+    PyMem_Free(rest);
+    return result;
+}
+
 /* The last argument is a list or tuple of keys. */
 static PyObject *
 shape_keys_last(const hot_call *call)
@@ -149,22 +162,21 @@ shape_keys_last(const hot_call *call)
         PySequence_Fast_GET_SIZE(keys) == 0) {
         return fall_back(call);
     }
-    PyObject **items = PySequence_Fast_ITEMS(keys);
-    Py_ssize_t size = PySequence_Fast_GET_SIZE(keys);
-    if (call->nargs == 1) {
-        return dispatch_with(call, items, size, call->properties);
+    Py_ssize_t size = PySequence_Fast_GET_SIZE(keys), before = call->nargs - 1;
+    if (before == 0 && PyTuple_CheckExact(keys)) {
+        return dispatch_with(call, &PyTuple_GET_ITEM(keys, 0), size, call->properties);
     }
-    PyObject *rest = PyTuple_New(size + 1);
+    PyObject **rest = PyMem_New(PyObject *, before + size);
     if (rest == NULL) {
-        return NULL;
+        return PyErr_NoMemory();
     }
-    PyTuple_SET_ITEM(rest, 0, Py_NewRef(call->args[0]));
+    if (before == 1) {
+        rest[0] = Py_NewRef(call->args[0]);
+    }
     for (Py_ssize_t i = 0; i < size; i++) {
-        PyTuple_SET_ITEM(rest, i + 1, Py_NewRef(items[i]));
+        rest[before + i] = Py_NewRef(PySequence_Fast_GET_ITEM(keys, i));
     }
-    PyObject *result = dispatch_with(call, &PyTuple_GET_ITEM(rest, 0), size + 1, call->properties);
-    Py_DECREF(rest);
-    return result;
+    return dispatch_held(call, rest, before + size);
 }
 
 typedef struct {
@@ -237,18 +249,16 @@ dispatch_mapping(const hot_call *call, PyObject *mapping, int value_first)
 {
     Py_ssize_t size = PyDict_GET_SIZE(mapping), position = 0, count = 0;
     PyObject *key, *value;
-    PyObject *rest = PyTuple_New(1 + 2 * size);
+    PyObject **rest = PyMem_New(PyObject *, 1 + 2 * size);
     if (rest == NULL) {
-        return NULL;
+        return PyErr_NoMemory();
     }
-    PyTuple_SET_ITEM(rest, count++, Py_NewRef(call->args[0]));
+    rest[count++] = Py_NewRef(call->args[0]);
     while (PyDict_Next(mapping, &position, &key, &value)) {
-        PyTuple_SET_ITEM(rest, count++, Py_NewRef(value_first ? value : key));
-        PyTuple_SET_ITEM(rest, count++, Py_NewRef(value_first ? key : value));
+        rest[count++] = Py_NewRef(value_first ? value : key);
+        rest[count++] = Py_NewRef(value_first ? key : value);
     }
-    PyObject *result = dispatch_with(call, &PyTuple_GET_ITEM(rest, 0), count, call->properties);
-    Py_DECREF(rest);
-    return result;
+    return dispatch_held(call, rest, count);
 }
 
 static int

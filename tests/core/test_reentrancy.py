@@ -4,6 +4,7 @@ import asyncio
 import codecs
 import contextlib
 import gc
+import itertools
 
 import pytest
 from collecting import at_each_collection
@@ -302,3 +303,46 @@ async def test_an_argument_that_closes_its_command_while_that_is_started(made):
     with pytest.raises(ValueError, match="no text"):
         command.send(None)
     assert await client.ping()
+
+
+@contextlib.contextmanager
+def at_collection(number, act):
+    """Calls `act` at the collection with that number, and not again."""
+    calls = itertools.count()
+    with at_each_collection(lambda: next(calls) == number and act()):
+        yield
+
+
+async def without_spares(client):
+    """The next command is allocated: there is no memory left of earlier ones."""
+    await client.ping()
+    return [client.ping() for _ in range(300)]
+
+
+@pytest.mark.parametrize("odd", [False, True])
+@pytest.mark.parametrize("number", range(4))
+async def test_a_list_of_keys_that_is_emptied_while_its_command_is_made(number, odd, made):
+    client = made()
+    spares = await without_spares(client)
+    keys = [f"key{i}" for i in range(40)]
+    with at_collection(number, keys.clear):
+        spares.append([] if odd else None)  # every other object leads to a collection
+        command = client.mget(keys)
+    assert await command in ([], [None] * 40)  # before it was called, or once it was
+    for spare in spares[:-1]:
+        spare.close()
+
+
+@pytest.mark.parametrize("odd", [False, True])
+@pytest.mark.parametrize("number", range(4))
+async def test_a_mapping_that_grows_while_its_command_is_made(number, odd, made, admin):
+    client = made()
+    spares = await without_spares(client)
+    mapping = {f"field{i}": i for i in range(40)}
+    more = {f"more{i}": i for i in range(4000)}
+    with at_collection(number, lambda: mapping.update(more)):
+        spares.append([] if odd else None)  # every other object leads to a collection
+        command = client.hset("hash", mapping=mapping)
+    assert await command in (40, 4040)
+    for spare in spares[:-1]:
+        spare.close()
