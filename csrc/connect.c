@@ -199,19 +199,41 @@ try_next_address(ar_conn *conn)
 
 /* ---- looking names up ---- */
 
-/* The addresses of what socket.getaddrinfo() returned: a list of str, without repetition. */
+/* Of an entry of what socket.getaddrinfo() returned: a str that can be encoded. */
+static PyObject *
+address_of(PyObject *entry)
+{
+    PyObject *sockaddr = PySequence_GetItem(entry, 4);
+    PyObject *address = sockaddr != NULL ? PySequence_GetItem(sockaddr, 0) : NULL;
+    Py_XDECREF(sockaddr);
+    if (address != NULL && !PyUnicode_Check(address)) {
+        PyErr_Format(PyExc_TypeError, "socket.getaddrinfo() gave %R for an address", address);
+        Py_CLEAR(address);
+    } else if (address != NULL && PyUnicode_AsUTF8(address) == NULL) {
+        Py_CLEAR(address);
+    }
+    return address;
+}
+
+/* A list of its addresses, without repetition. The function may be somebody's replacement. */
 static PyObject *
 collect_addresses(PyObject *entries)
 {
-    PyObject *addresses = PyList_New(0);
-    for (Py_ssize_t i = 0; addresses != NULL && i < PyList_GET_SIZE(entries); i++) {
-        PyObject *sockaddr = PyTuple_GetItem(PyList_GET_ITEM(entries, i), 4);
-        PyObject *address = sockaddr != NULL ? PyTuple_GetItem(sockaddr, 0) : NULL;
+    PyObject *iterator = PyObject_GetIter(entries);
+    PyObject *addresses = iterator != NULL ? PyList_New(0) : NULL, *entry;
+    while (addresses != NULL && (entry = PyIter_Next(iterator)) != NULL) {
+        PyObject *address = address_of(entry);
         int known = address == NULL ? -1 : PySequence_Contains(addresses, address);
         if (known < 0 || (known == 0 && PyList_Append(addresses, address) < 0)) {
             Py_CLEAR(addresses);
         }
+        Py_XDECREF(address);
+        Py_DECREF(entry);
     }
+    if (PyErr_Occurred()) {
+        Py_CLEAR(addresses);
+    }
+    Py_XDECREF(iterator);
     return addresses;
 }
 
@@ -238,7 +260,13 @@ name_resolved(ar_conn *conn, PyObject *entries)
         ar_conn_lose(conn, exception, 0);
         return;
     }
-    Py_XSETREF(conn->addresses, collect_addresses(entries));
+    PyObject *addresses = collect_addresses(entries);
+    if (conn->state == AR_CONN_CLOSED) { /* by Python code of what was looked through */
+        Py_XDECREF(addresses);
+        PyErr_Clear();
+        return;
+    }
+    Py_XSETREF(conn->addresses, addresses);
     conn->next_address = 0;
     if (conn->addresses == NULL) {
         ar_conn_lose(conn, NULL, 0);

@@ -39,11 +39,16 @@ await_result(ArCommand *command, PyObject *awaitable)
     return result == NULL ? -1 : 0;
 }
 
+/* What it converts with is held: a response callback, or an option asked for its truth, may give up the command. */
 static PyObject *
 command_convert(ArCommand *command, PyObject *reply)
 {
-    PyObject *result =
-        ar_client_convert((ArClient *)command->owner, command->argv[0], command->options, reply);
+    PyObject *owner = Py_NewRef(command->owner), *name = Py_NewRef(command->argv[0]);
+    PyObject *options = Py_XNewRef(command->options);
+    PyObject *result = ar_client_convert((ArClient *)owner, name, options, reply);
+    Py_XDECREF(options);
+    Py_DECREF(name);
+    Py_DECREF(owner);
     if (result != NULL && Py_TYPE(result)->tp_as_async != NULL &&
         Py_TYPE(result)->tp_as_async->am_await != NULL) {
         (void)await_result(command, result);

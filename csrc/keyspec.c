@@ -3,6 +3,7 @@
 #include "keyspec.h"
 
 #include "lanes.h"
+#include "words.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -225,8 +226,6 @@ static const spec_entry table[] = {
     {"ZUNIONSTORE", STORED},
 };
 
-#define WORD_MAX 24
-
 /* The argument's text: borrowed, in whatever case; NULL when it is no text. */
 static const char *
 text_of(PyObject *argument, size_t *length)
@@ -242,28 +241,28 @@ text_of(PyObject *argument, size_t *length)
     return NULL;
 }
 
-/* The first word of the name in upper case, with where the rest begins in *rest (NULL: there is none).
- * 0: no name that the table could have. */
+/* The first word of the name in upper case, and in *second the one behind it (NULL: there is none).
+ * 0: no name that the table could have; arguments may be in it. */
 static int
-first_word(PyObject *name, char *word, const char **rest)
+first_word(PyObject *name, char *word, const char **second)
 {
-    size_t length, end = 0;
-    const char *text = text_of(name, &length);
-    *rest = NULL;
-    if (text == NULL) {
+    size_t length = 0, used = 0;
+    Py_ssize_t size;
+    const char *at = text_of(name, &length);
+    *second = NULL;
+    if (at == NULL) {
         return 0;
     }
-    for (; end < length && text[end] != ' '; end++) {
-        if (end + 1 == WORD_MAX) {
-            return 0;
-        }
-        word[end] = (char)Py_TOUPPER((unsigned char)text[end]);
+    const char *end = at + length, *first = ar_word_next(&at, end, &size);
+    if (size == 0 || ar_word_append(word, &used, first, size) < 0) {
+        return 0;
     }
-    word[end] = '\0';
-    if (end < length) {
-        *rest = text + end + 1;
+    const char *next = ar_word_next(&at, end, &size);
+    if (size > 0) {
+        *second = next;
     }
-    return end > 0;
+    (void)ar_word_next(&at, end, &size);
+    return size == 0;
 }
 
 static int
@@ -278,19 +277,19 @@ find(const char *word)
     return bsearch(word, table, sizeof(table) / sizeof(*table), sizeof(*table), compare_entry);
 }
 
-/* The command's entry, or NULL; *rest as above. Most names are literals, of ours or of redis-py: interned, so that
+/* The command's entry, or NULL; *second as above. Most names are literals, of ours or of redis-py: interned, so that
  * their address tells them. */
 static const spec_entry *
-look_up(ar_state *state, PyObject *name, const char **rest)
+look_up(ar_state *state, PyObject *name, const char **second)
 {
     ar_known_name *known = &state->known_names[((uintptr_t)name >> 4) % AR_KNOWN_NAMES];
     if (known->name == name) {
-        *rest = NULL;
+        *second = NULL;
         return known->entry;
     }
-    char word[WORD_MAX];
-    const spec_entry *entry = first_word(name, word, rest) ? find(word) : NULL;
-    if (*rest == NULL && PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name)) {
+    char word[AR_WORDS_MAX];
+    const spec_entry *entry = first_word(name, word, second) ? find(word) : NULL;
+    if (*second == NULL && PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name)) {
         Py_XSETREF(known->name, Py_NewRef(name));
         known->entry = entry;
     }

@@ -93,7 +93,9 @@ wake_late(ar_flushable *flushable)
     PyObject *callback = command->callback, *context = command->callback_context;
     PyObject *more = command->more_callbacks;
     command->callback = command->callback_context = command->more_callbacks = NULL;
-    call_all(command, callback, context, more);
+    if (callback != NULL) { /* else the last one has been removed meanwhile */
+        call_all(command, callback, context, more);
+    }
     Py_DECREF(command);
 }
 

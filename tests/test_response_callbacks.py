@@ -1,5 +1,7 @@
 """set_response_callback(): a plain callback or a coroutine function, for all kinds of commands."""
 
+import asyncio
+
 import pytest
 import redis.asyncio
 
@@ -119,6 +121,36 @@ class NoTruth:
 
     def __bool__(self) -> bool:
         raise LookupError("neither true nor false")
+
+
+class Asked:
+    times = 0
+
+    def __bool__(self) -> bool:
+        self.times += 1
+        return False
+
+
+class Cancelling:
+    """Cancels its command when asked for its truth; others take the memory given back."""
+
+    def __init__(self):
+        self.other = Asked()
+
+    def __bool__(self) -> bool:
+        self.command.cancel()
+        self.kept = [{"get": self.other} for _ in range(100)]
+        return False
+
+
+async def test_an_option_that_cancels_the_command(client):
+    option = Cancelling()
+    command = client.execute_command("SET", "string", "other", "GET", get=option)
+    option.command = asyncio.ensure_future(command)
+    with pytest.raises(asyncio.CancelledError):
+        await option.command
+    assert option.other.times == 0
+    assert await client.get("string") == b"other"
 
 
 async def test_an_option_without_truth(client):

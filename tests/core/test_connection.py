@@ -370,6 +370,48 @@ def test_the_loop_runs_while_a_name_is_looked_up(run_plain, native, monkeypatch)
     run_plain(main)
 
 
+ENTRY = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+
+
+@pytest.mark.parametrize(
+    "entries", [tuple, list, iter, lambda entries: [[*entry[:4], [*entry[4]]] for entry in entries]]
+)
+def test_a_replaced_getaddrinfo(entries, run_plain, native, port, monkeypatch):
+    found = [(*ENTRY, ("127.0.0.1", port)), (*ENTRY, ("127.0.0.1", port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: entries(found))
+
+    async def main():
+        client = native(host="replaced.invalid", port=port, retry=once())
+        assert await client.ping()
+        await client.aclose()
+
+    run_plain(main)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        (None,),
+        [()],
+        [(*ENTRY, None)],
+        [(*ENTRY, ())],
+        [(*ENTRY, (7, 6379))],
+        [(*ENTRY, ("\udc80", 6379))],
+    ],
+)
+def test_a_replaced_getaddrinfo_that_gives_no_addresses(found, run_plain, native, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)
+
+    async def main():
+        client = native(host="replaced.invalid", retry=once())
+        with pytest.raises((TypeError, IndexError, UnicodeError)):
+            await client.ping()
+        await client.aclose()
+
+    run_plain(main)
+
+
 @pytest.fixture
 def silent():
     """A port that takes connections, and never says anything."""

@@ -118,7 +118,7 @@ def test_exit_with_everything_pending(isolated, mode):
     assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
 
 
-@pytest.mark.parametrize("kind", ["encode", "parse", "start", "observe", "count"])
+@pytest.mark.parametrize("kind", ["encode", "parse", "start", "observe", "count", "forget"])
 def test_failing_allocations(isolated, kind):
     pytest.importorskip("_testcapi")
     done = isolated("no_memory.py", kind, options=["-X", "faulthandler"])

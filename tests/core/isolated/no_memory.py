@@ -105,12 +105,34 @@ async def counted():
             client._native_observe(False, None, None, 0.0)
 
 
+async def forgotten():
+    """Who is to be told later, as there is no memory for it now, waits no more by then."""
+    called = []
+    async with aiecs_redis.Redis(port=port) as client:
+        for number in range(20):
+            command = client.execute_command("GET", "key")
+            assert asyncio.isfuture(command)
+            await asyncio.sleep(0)
+            for _ in range(1000 * (number + 1)):  # more than there was ever room for
+                command.add_done_callback(called.append)
+            _testcapi.set_nomemory(number, number + 1)
+            try:
+                command.cancel()
+            finally:
+                _testcapi.remove_mem_hooks()
+            command.remove_done_callback(called.append)
+            await client.ping()
+    assert len(called) < 1000 * 210, "none of them was to be told later"
+
+
 if kind == "encode":
     failing(encoded, encoded())
 elif kind == "parse":
     failing(parsed, parsed())
 elif kind == "count":
     asyncio.run(counted())
+elif kind == "forget":
+    asyncio.run(forgotten())
 else:
     warnings.simplefilter("ignore")  # a Task that could not be made leaves its coroutine
     asyncio.run(started())
