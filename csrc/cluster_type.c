@@ -116,13 +116,13 @@ PyDoc_STRVAR(
     "Commands that waited for it are sent.");
 
 static int
-take_nodes(ArCluster *self, PyObject *list, ar_node **found)
+take_nodes(ArCluster *self, PyObject *nodes, ar_node **found)
 {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(nodes); i++) {
         PyObject *name;
         ArTransport *transport;
         int preferred;
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(list, i), "UO!p:update", &name,
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(nodes, i), "UO!p:update", &name,
                               self->state->TransportType, &transport, &preferred)) {
             return -1;
         }
@@ -189,7 +189,12 @@ cluster_update(ArCluster *self, PyObject *args)
     if (self->closed) {
         Py_RETURN_NONE;
     }
-    Py_ssize_t count = PyList_GET_SIZE(nodes);
+    nodes = PyList_AsTuple(
+        nodes); /* a copy: adding a node may run finalizers, and they may change the list */
+    if (nodes == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(nodes);
     ar_node **found = PyMem_Calloc((size_t)count + 1, sizeof(*found));
     int16_t *slots = PyMem_Malloc(sizeof(self->slots));
     int result = -1;
@@ -224,6 +229,7 @@ cluster_update(ArCluster *self, PyObject *args)
 done:
     PyMem_Free(found);
     PyMem_Free(slots);
+    Py_DECREF(nodes);
     if (result < 0) {
         return NULL;
     }

@@ -12,13 +12,14 @@ static const ar_command_ops reauth_ops = {
 static ArCommand *
 authenticate(ArPool *pool, ar_conn *conn, double timeout)
 {
-    PyObject *words = pool->new_credentials;
     PyObject *name = PyUnicode_InternFromString("AUTH");
     if (name == NULL) {
         return NULL;
     }
+    PyObject *words = Py_NewRef(pool->new_credentials); /* a finalizer may bring a newer token */
     ArCommand *command = ar_command_new(pool->state, &reauth_ops, (PyObject *)pool, name,
                                         &PyTuple_GET_ITEM(words, 0), PyTuple_GET_SIZE(words));
+    Py_DECREF(words);
     Py_DECREF(name);
     if (command == NULL) {
         return NULL;
