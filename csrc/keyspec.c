@@ -358,7 +358,8 @@ contained(const char *word, const char *joined, PyObject *const *rest, Py_ssize_
         return 0;
     }
     if (strcmp(word, "MEMORY") == 0) { /* the others, STATS say, are about the server */
-        int usage = joined != NULL ? Py_TOUPPER((unsigned char)*joined) == 'U'
+        int usage = joined != NULL ? PyOS_strnicmp(joined, "USAGE", 5) == 0 &&
+                                         (joined[5] == '\0' || ar_word_is_space(joined[5]))
                                    : ar_lanes_is_word(rest[0], "USAGE");
         if (!usage) {
             return 0;

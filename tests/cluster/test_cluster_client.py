@@ -203,6 +203,8 @@ def test_where_the_keys_of_a_command_are():
         assert slots((b" OBJECT\t  ENCODING", "key")) == [slot]
         assert slots(("\tGET ", "key")) == [slot]
         assert slots(("XGROUP CREATE key", "group", "$")) is None  # redis-py is asked
+        assert slots((b"memory  usage ", "key")) == [slot]
+        assert slots(("MEMORY USELESS", "key")) is slots(("MEMORY", "USELESS", "key")) is None
         assert slots(("MEMORY USAGE", "key")) == slots(("MEMORY", "USAGE", "key")) == [slot]
         assert slots(("MEMORY", "STATS")) is slots(("DBSIZE",)) is slots(("GET",)) is None
         assert slots(("ZUNIONSTORE", "key", 1, "other")) == [slot, client.keyslot("other")]
