@@ -8,6 +8,7 @@ import redis.asyncio.retry
 from asking import protocol_of
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError
+from waiting import until
 
 from aiecs_redis.exceptions import OutcomeUnknownError
 from aiecs_redis.testing import FaultProxy, RedisServer
@@ -366,7 +367,8 @@ def test_cuts_in_the_middle_of_everything(run_plain, native, proxy, admin, tasks
 
         async with native(**proxy.kwargs) as client:
             workers = [asyncio.create_task(worker(number)) for number in range(tasks)]
-            for _ in range(6):
+            for cut in range(6):
+                await until(lambda enough=4 * (cut + 1): answered >= enough, 20)
                 await asyncio.sleep(0.03)
                 await asyncio.get_running_loop().run_in_executor(None, proxy.cut)
             stop = True
