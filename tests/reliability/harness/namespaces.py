@@ -6,7 +6,9 @@ a forgetful NAT looks: no packet ever comes back.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -14,12 +16,14 @@ from types import TracebackType
 
 import redis
 
+NETWORK = ipaddress.ip_network("198.18.0.0/15")  # kept free for tests of this kind
+
 
 def available() -> bool:
     """Whether namespaces can be made here."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         return False
-    name = f"probe{os.getpid()}"
+    name = f"probe{secrets.token_hex(4)}"
     if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
         return False
     subprocess.run(["ip", "netns", "del", name], check=True)
@@ -27,7 +31,7 @@ def available() -> bool:
 
 
 class FarServer:
-    """A server behind a pair of virtual network cards; addresses out of 198.18.0.0/15.
+    """A server behind a pair of virtual network cards; its addresses are out of NETWORK.
 
     Args:
         program: path of redis-server.
@@ -37,10 +41,12 @@ class FarServer:
 
     def __init__(self, program: str) -> None:
         self._program = program
-        number = os.getpid() % 250
-        self.host, self.near = f"198.18.{number}.2", f"198.18.{number}.1"
-        self.name = f"far{os.getpid()}"
-        self._card, self._far_card = f"a{os.getpid()}", f"b{os.getpid()}"
+        # By chance, as another container's processes have the same pids, and maybe see these names.
+        token = secrets.token_hex(4)
+        network = 4 * secrets.randbelow(1 << 15)
+        self.near, self.host = (str(NETWORK[network + number]) for number in (1, 2))
+        self.name = f"far{token}"
+        self._card, self._far_card = f"a{token}", f"b{token}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> FarServer:
