@@ -106,7 +106,12 @@ def test_every_workload_of_a_cluster_runs(nodes: Address, workload: str, client:
 def test_costs_of_the_toolkit(address: Address, row: str) -> None:
     if row in ("otel", "stopped"):
         pytest.importorskip("opentelemetry.sdk")
-    asyncio.run(toolkit.run(row, address, 100))
+    try:
+        asyncio.run(toolkit.run(row, address, 100))
+    finally:
+        toolkit.clean(address)
+    with redis.Redis(address.host, address.port) as admin:
+        assert not list(admin.scan_iter(f"{toolkit.PREFIX}*"))
 
 
 @pytest.mark.parametrize("workload", ["get-1", "set-50"])
