@@ -38,8 +38,10 @@ async def main() -> str:
             await asyncio.wait_for(both.wait(), 20)
     except KeyspaceEventsError as e:
         return f"skipped: {e}"
-    # An application leaves it on.
-    await redis.config_set("notify-keyspace-events", before["notify-keyspace-events"])
+    finally:
+        # An application leaves it on.
+        if await redis.config_get("notify-keyspace-events") != before:
+            await redis.config_set("notify-keyspace-events", before["notify-keyspace-events"])
     return f"heard of {' and '.join(sorted(heard))}"
 
 

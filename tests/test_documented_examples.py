@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
@@ -299,6 +300,22 @@ async def test_expiry_listener(run, admin):
     assert "Session expired: session:demo" in said
     assert "Task cache expired: task:demo" in said
     assert admin.config_get("notify-keyspace-events") == before
+
+
+async def test_keyspace_events_are_left_as_they_were(start_server, no_environment):
+    """Although the example fails: here because the server has no memory left."""
+    server = start_server(config={"notify-keyspace-events": "KEg"})
+    for key, value in server.kwargs.items():
+        no_environment.setenv(f"REDIS_{key.upper()}", str(value))
+    with server.connect() as admin:
+        before = admin.config_get("notify-keyspace-events")
+        result, _ = await demo.run("toolkit_events")
+        assert result == "heard of a session and task:demo"
+        assert admin.config_get("notify-keyspace-events") == before
+        admin.config_set("maxmemory", 1)
+        with pytest.raises(OutOfMemoryError):
+            await demo.run("toolkit_events")
+        assert admin.config_get("notify-keyspace-events") == before
 
 
 async def test_transaction(run, admin):
