@@ -225,6 +225,8 @@ def test_a_cut_subscription_is_a_gap(services, redis_here):
         while (status := json.loads(socket.recv(timeout=20))["status"]) == "gap":
             pass  # the subscription may have come back after the session
         assert status == "running"
+        while status != "completed":  # no event of it comes to whoever listens next
+            status = json.loads(socket.recv(timeout=20))["status"]
 
 
 def test_redis_goes_and_comes_back(services, redis_here):
@@ -241,10 +243,10 @@ def test_redis_goes_and_comes_back(services, redis_here):
     token = first.login("bob")
     assert first.call("GET", "/me", token=token)[0] == 200
     with first.events(token) as socket:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         status = "gap"  # its subscription may come back a little later
         while status == "gap" and time.monotonic() < end:
             first.call("POST", "/tasks", {"name": "report"}, token)
             with contextlib.suppress(TimeoutError):
                 status = json.loads(socket.recv(timeout=0.5))["status"]
-        assert status == "running"
+        assert status in ("running", "completed")
