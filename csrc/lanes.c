@@ -397,7 +397,7 @@ set_properties(PyObject *const *argv, Py_ssize_t argc)
 static int
 is_conditional_expire(const command_entry *entry, Py_ssize_t argc)
 {
-    return argc > 3 && strstr(entry->name, "EXPIRE") != NULL;
+    return argc > 3 && !(entry->properties & AR_READ) && strstr(entry->name, "EXPIRE") != NULL;
 }
 
 /* Of a command whose name has arguments in it, which nobody looks at: it may block, and is not repeated. */
