@@ -189,8 +189,8 @@ cluster_update(ArCluster *self, PyObject *args)
     if (self->closed) {
         Py_RETURN_NONE;
     }
-    nodes = PyList_AsTuple(
-        nodes); /* a copy: adding a node may run finalizers, and they may change the list */
+    /* A copy: adding a node may run finalizers, and they may change the list. */
+    nodes = PyList_AsTuple(nodes);
     if (nodes == NULL) {
         return NULL;
     }
