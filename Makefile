@@ -43,10 +43,11 @@ reliability: ## Faults of every kind, at length; writes the table of docs/reliab
 	@$(SETUP) test
 	AIECS_REDIS_FIGURES=docs/reliability.md $(PYTEST) -m '' tests/reliability $(ARGS)
 
-fuzz: ## Fuzz parser and encoder with clang's libFuzzer (ARGS=-max_total_time=600)
+fuzz: ## Fuzz parser, encoder and names with clang's libFuzzer (ARGS=-max_total_time=600, ARGS=seeds)
 	@$(SETUP) test
 	tools/fuzz.sh reply $(ARGS)
 	tools/fuzz.sh encode $(ARGS)
+	tools/fuzz.sh names $(ARGS)
 
 soak: ## Mixed load with faults; fails when memory or descriptors grow (ARGS='--minutes 30')
 	@$(SETUP) test

@@ -1,15 +1,20 @@
 """Whatever a server sends, from the first byte on: an answer or an error, in time, within bounds.
 
-The parser and the encoder alone are fuzzed with coverage feedback by `make fuzz`; here is what
-needs a socket, and a deterministic short form of the rest.
+The parser, the encoder and the names of commands alone are fuzzed with coverage feedback by `make
+fuzz`; here is what needs a socket, and a deterministic short form of the rest.
 """
 
 import asyncio
 import contextlib
 import gc
+import os
+import pathlib
 import random
 import resource
+import shutil
 import socketserver
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -170,6 +175,25 @@ def test_servers_that_say_anything(run_plain, native, seed):
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_many_servers_that_say_anything(run_plain, native, seed):
     talk_to_fuzz(run_plain, native, seed, 2000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fuzzer", ["reply", "encode", "names"])
+def test_the_seeds_of_a_fuzzer(fuzzer):
+    """Without libFuzzer, so that its harness is tried with whatever compiler there is."""
+    root = pathlib.Path(__file__).parents[2]
+    if shutil.which("cc") is None:
+        pytest.skip("needs a compiler")
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(
+        [root / "tools" / "fuzz.sh", fuzzer, "seeds"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    seeds = len(list((root / "tests" / "fuzz" / "seeds" / fuzzer).iterdir()))
+    assert (done.returncode, done.stdout) == (0, f"{seeds} inputs\n"), done.stderr
 
 
 def resident():

@@ -1,10 +1,11 @@
-/* Fuzzes the encoder: what it writes, the parser reads back as the same arguments; what it refuses
- * leaves no byte behind.
+/* Fuzzes the encoder: what it writes, the parser reads back as the same arguments, a name of several words as these;
+ * what it refuses leaves no byte behind.
  *
- * Input: one byte of options, then arguments: a byte of kind, a byte of length, that many bytes. */
+ * Input: one byte of options, then arguments: a byte of kind, a byte of length, that many bytes. The first one may be
+ * the name. */
 #include "harness.h"
 
-enum { SURROGATES = 1, LATIN = 2 };
+enum { SURROGATES = 1, LATIN = 2, NAMED = 16 };
 enum { ARGUMENTS_MAX = 32 };
 
 static PyObject *
@@ -80,6 +81,31 @@ expected_of(PyObject *argument, const ar_text_codec *codec)
 }
 
 static PyObject *
+name_of(uint8_t kind, const char *text, Py_ssize_t length)
+{
+    return harness_need(kind % 2 ? PyUnicode_DecodeUTF8(text, length, "surrogateescape")
+                                 : PyBytes_FromStringAndSize(text, length));
+}
+
+/* The words that the server has to see, as Python splits them: a list, empty for what must be refused. */
+static PyObject *
+words_of(PyObject *name)
+{
+    PyObject *bytes = PyUnicode_Check(name) ? PyUnicode_AsUTF8String(name) : Py_NewRef(name);
+    PyObject *words = harness_need(PyList_New(0));
+    if (bytes == NULL) {
+        PyErr_Clear();
+    } else if (PyBytes_Check(name) &&
+               memchr(PyBytes_AS_STRING(bytes), ' ', (size_t)PyBytes_GET_SIZE(bytes)) == NULL) {
+        PyList_Append(words, bytes);
+    } else {
+        Py_SETREF(words, harness_split(bytes));
+    }
+    Py_XDECREF(bytes);
+    return words;
+}
+
+static PyObject *
 read_back(const ar_outq *queue)
 {
     ar_reply_sink sink = {.state = &harness_state};
@@ -105,12 +131,21 @@ once(const uint8_t *data, size_t size)
 {
     ar_text_codec codec = {.encoding = data[0] & LATIN ? "latin-1" : NULL,
                            .errors = data[0] & SURROGATES ? "surrogateescape" : NULL};
-    PyObject *arguments[ARGUMENTS_MAX + 1], *expected = harness_need(PyList_New(0));
+    PyObject *arguments[ARGUMENTS_MAX + 1];
     Py_ssize_t count = 0;
-    int refused = 0;
-    arguments[count++] = harness_need(PyBytes_FromString("SET"));
-    PyList_Append(expected, arguments[0]);
-    for (data++, size--; size >= 2 && count < ARGUMENTS_MAX;) {
+    int named = data[0] & NAMED && size >= 3;
+    data++, size--;
+    if (named) {
+        Py_ssize_t length = data[1] <= size - 2 ? data[1] : (Py_ssize_t)size - 2;
+        arguments[count++] = name_of(data[0], (const char *)data + 2, length);
+        data += 2 + length;
+        size -= 2 + (size_t)length;
+    } else {
+        arguments[count++] = harness_need(PyBytes_FromString("SET"));
+    }
+    PyObject *expected = words_of(arguments[0]);
+    int nameless = PyList_GET_SIZE(expected) == 0, refused = nameless;
+    for (; size >= 2 && count < ARGUMENTS_MAX;) {
         Py_ssize_t length = data[1] <= size - 2 ? data[1] : (Py_ssize_t)size - 2;
         PyObject *argument = argument_of(data[0], (const char *)data + 2, length);
         PyObject *wanted = expected_of(argument, &codec);
@@ -142,7 +177,8 @@ once(const uint8_t *data, size_t size)
         }
     }
     int result = ar_encode_command(&harness_state, &queue, &codec, arguments, count);
-    if ((result < 0) != refused || result != checked || (PyErr_Occurred() != NULL) != refused) {
+    if ((result < 0) != refused || (result != checked && !nameless) ||
+        (PyErr_Occurred() != NULL) != refused) {
         harness_fail("taken for the wrong kind of arguments");
     }
     PyErr_Clear();

@@ -59,17 +59,6 @@ argument_of(const char *text, size_t length, uint8_t options)
     return value;
 }
 
-/* By an interned name: any other stays behind in the cache of types. */
-static PyObject *
-split(PyObject *text)
-{
-    static PyObject *method;
-    if (method == NULL) {
-        method = harness_need(PyUnicode_InternFromString("split"));
-    }
-    return harness_need(PyObject_CallMethodObjArgs(text, method, NULL));
-}
-
 /* The words of a name as Python splits it. */
 static void
 add_words(spelling *self, PyObject *name, uint8_t options)
@@ -80,7 +69,7 @@ add_words(spelling *self, PyObject *name, uint8_t options)
         add(self, bytes);
         return;
     }
-    PyObject *words = split(bytes);
+    PyObject *words = harness_split(bytes);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(words) && i < WORDS_MAX; i++) {
         add(self, as_name(PyList_GET_ITEM(words, i), options));
     }
@@ -97,8 +86,8 @@ encoded(const spelling *self)
     if (ar_encode_command(&harness_state, &queue, &utf8, self->argv, self->argc) == 0) {
         out = harness_need(PyBytes_FromStringAndSize(NULL, 0));
         for (const ar_chunk *chunk = queue.head; chunk != NULL; chunk = chunk->next) {
-            PyBytes_ConcatAndDel(
-                &out, PyBytes_FromStringAndSize(chunk->data, (Py_ssize_t)chunk->length));
+            PyBytes_ConcatAndDel(&out,
+                                 PyBytes_FromStringAndSize(chunk->data, (Py_ssize_t)chunk->length));
         }
     }
     PyErr_Clear();
@@ -127,7 +116,7 @@ static void
 check_shown(const spelling *joined)
 {
     PyObject *shown = harness_need(ar_lanes_name(joined->argv[0]));
-    PyObject *words = split(shown);
+    PyObject *words = harness_split(shown);
     if (shown != joined->argv[0] && PyList_GET_SIZE(words) > 2) {
         harness_fail("arguments are shown");
     }
