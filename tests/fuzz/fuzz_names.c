@@ -215,6 +215,12 @@ once(const uint8_t *data, size_t size)
     add(&joined, as_name(name, options));
     add_words(&apart, joined.argv[0], options);
     Py_DECREF(name);
+    if (apart.argc == WORDS_MAX) { /* there may be more of them */
+        forget(&rest);
+        forget(&joined);
+        forget(&apart);
+        return;
+    }
     for (Py_ssize_t i = 0; i < rest.argc; i++) {
         add(&joined, Py_NewRef(rest.argv[i]));
         if (apart.argc > 0) {
