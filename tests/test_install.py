@@ -218,6 +218,7 @@ async def test_clients_are_native(installed, server, python_connections):
     assert not python_connections
 
 
+@pytest.mark.since("7.0", "cluster-port")
 async def test_redis_pys_other_clients_work_on(installed, start_server):
     """A cluster client, and what a pool hands out, use whatever stands for its parts."""
     server = start_server(config={"cluster-enabled": "yes", "cluster-port": free_port()})

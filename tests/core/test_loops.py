@@ -351,7 +351,8 @@ def test_a_callback_that_the_loop_refuses_while_another_one_is_added(meddling):
     called = []
 
     async def use(loop, client):
-        command = asyncio.ensure_future(client.ping())
+        command = client.ping()
+        assert asyncio.isfuture(command)
         await command
         await asyncio.sleep(0.01)
         loop.meddle = refusing(
@@ -369,7 +370,8 @@ def test_a_callback_that_the_loop_calls_and_then_refuses(meddling):
     called = []
 
     async def use(loop, client):
-        command = asyncio.ensure_future(client.ping())
+        command = client.ping()
+        assert asyncio.isfuture(command)
         await command
         await asyncio.sleep(0.01)
         loop.meddle = refusing(lambda turn: turn())
@@ -384,7 +386,8 @@ def test_an_interrupt_of_a_loop_that_has_called_the_callback_already(meddling):
     called = []
 
     async def use(loop, client):
-        command = asyncio.ensure_future(client.ping())
+        command = client.ping()
+        assert asyncio.isfuture(command)
         await command
         await asyncio.sleep(0.01)
         loop.meddle = refusing(lambda turn: turn(), KeyboardInterrupt)
@@ -399,8 +402,10 @@ def test_an_interrupt_of_a_loop_that_has_called_the_callback_already(meddling):
 @pytest.mark.parametrize("ends", [lambda turn: turn(), refusing(lambda turn: turn())])
 def test_a_command_whose_turn_is_run_while_it_is_asked_for(ends, meddling):
     async def use(loop, client):
+        command = client.ping()
         loop.meddle = ends
-        assert await asyncio.ensure_future(client.ping())
+        assert asyncio.isfuture(command)  # which begins it
+        assert await command
 
     meddling(use)
 

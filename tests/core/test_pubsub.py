@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 import redis
+from waiting import until
 
 import aiecs_redis
 from aiecs_redis.connection import LeasedConnection
@@ -264,7 +265,7 @@ async def test_closing_it_ends_the_wait_of_its_readers(client, admin):
             with pytest.raises(RuntimeError, match="pubsub connection not set"):
                 await asyncio.wait_for(waiting, 10)
         assert await asyncio.wait_for(listener, 10) is None
-        assert admin.pubsub_numsub("a")[0][1] == 0
+        await until(lambda: admin.pubsub_numsub("a")[0][1] == 0)
 
 
 async def test_a_peer_that_is_gone_without_a_word_is_found_out(protocol):
