@@ -153,7 +153,8 @@ on_connect_event(struct ev_loop *ev, ev_io *watcher, int Py_UNUSED(events))
 static void
 start_connect(ar_conn *conn, const char *address)
 {
-    redisOptions options = {.options = REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE};
+    redisOptions options = {.options = REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE |
+                                       REDIS_OPT_SET_SOCK_CLOEXEC};
     if (conn->endpoint.path != NULL) {
         REDIS_OPTIONS_SET_UNIX(&options, conn->endpoint.path);
     } else {

@@ -79,6 +79,16 @@ start_waker(ArCore *core)
     return 0;
 }
 
+/* asyncio watches libev's descriptor. -1 with an exception set. */
+static int
+join_asyncio(ArCore *core)
+{
+    PyObject *result = PyObject_CallMethod(core->loop, "add_reader", "iO",
+                                           ar_libev_backend_fd(core->ev), core->drain_method);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 /* ---- closing ---- */
 
 static void
@@ -104,6 +114,28 @@ leave_asyncio(ArCore *core, struct ev_loop *ev)
     Py_XDECREF(result);
     ar_core_cancel_timer(core);
     return 0;
+}
+
+void
+ar_core_renew_if_stale(ArCore *core)
+{
+    if (core->ev == NULL || !ar_libev_is_stale(core->ev)) {
+        return;
+    }
+    PyObject *result =
+        PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(core->ev));
+    if (result == NULL) {
+        PyErr_Clear(); /* it is closed in any case */
+    }
+    Py_XDECREF(result);
+    if (core->ev == NULL) {
+        return;
+    }
+    ar_libev_renew(core->ev);
+    core->watchers_changed = 1;
+    if (join_asyncio(core) < 0) {
+        ar_core_report(core, "Cannot watch the connections", ar_exception_take(), NULL);
+    }
 }
 
 void
@@ -273,12 +305,9 @@ core_new(ar_state *state, PyObject *loop)
         (core->timer_method = PyObject_GetAttrString((PyObject *)core, "timer")) == NULL) {
         goto error;
     }
-    PyObject *result = PyObject_CallMethod(loop, "add_reader", "iO", ar_libev_backend_fd(core->ev),
-                                           core->drain_method);
-    if (result == NULL) {
+    if (join_asyncio(core) < 0) {
         goto error;
     }
-    Py_DECREF(result);
     return core;
 
 error:

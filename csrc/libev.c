@@ -101,6 +101,18 @@ ar_libev_backend_fd(struct ev_loop *loop)
     return loop->backend_fd;
 }
 
+int
+ar_libev_is_stale(struct ev_loop *loop)
+{
+    return loop->postfork != 0;
+}
+
+void
+ar_libev_renew(struct ev_loop *loop)
+{
+    loop_fork(loop);
+}
+
 double
 ar_monotonic(void)
 {

@@ -52,6 +52,10 @@ int ar_libev_reserve(struct ev_loop *loop, int fd, int watchers);
 
 /* The file descriptor that becomes readable when a watched descriptor has an event. */
 int ar_libev_backend_fd(struct ev_loop *loop);
+/* Whether that descriptor has events of sockets that were closed here, but live on in a forked child: the next run
+ * would replace it. To be called after a run, and before the next one ar_libev_renew(), which replaces it. */
+int ar_libev_is_stale(struct ev_loop *loop);
+void ar_libev_renew(struct ev_loop *loop);
 
 /* Monotonic seconds, of the clock that libev uses. */
 double ar_monotonic(void);

@@ -337,6 +337,7 @@ drain_once(ArCore *core, int woken)
     if (!woken || !read_only_connection(core)) {
         core->watchers_changed = 0;
         ev_run(core->ev, EVRUN_NOWAIT);
+        ar_core_renew_if_stale(core);
     }
     ar_core_flush_dirty(core);
     core->drain_thread = NULL;

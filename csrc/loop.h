@@ -132,6 +132,8 @@ int ar_core_same_process(const ArCore *core);
 /* Leaves the asyncio loop and gives the libev loop back. Jobs still queued are run nevertheless. */
 void ar_core_close(ArCore *core);
 void ar_core_cancel_timer(ArCore *core);
+/* To be called after each run of libev: replaces the descriptor that asyncio watches if it is stale (libev.h). */
+void ar_core_renew_if_stale(ArCore *core);
 void ar_core_flush_dirty(ArCore *core);
 
 int ar_core_setup(PyObject *module, ar_state *state);

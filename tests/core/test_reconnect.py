@@ -1,7 +1,11 @@
 """A lost connection: who notices, what is sent again, what is told."""
 
 import asyncio
+import contextlib
+import os
+import stat
 import time
+import warnings
 
 import pytest
 import redis.asyncio.retry
@@ -33,6 +37,65 @@ def test_after_client_kill(native_case, admin):
         assert await client.get("n") == b"3"
 
     native_case(main)
+
+
+@contextlib.contextmanager
+def forked():
+    """A child that does nothing, and has what this process has open, its sockets too."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)
+
+
+def test_connecting_anew_while_a_child_has_the_old_socket(run_plain, native, port, admin):
+    """The kernel goes on telling of it, and libev replaces what asyncio watches."""
+
+    async def main():
+        async with native(port=port, socket_timeout=120) as client:
+            for number in range(1, 4):
+                await client.ping()
+                with forked():
+                    admin.client_kill_filter(_type="normal", skipme=True)
+                    await asyncio.sleep(0.02)
+                    assert await asyncio.wait_for(client.incr("n"), 10) == 2 * number - 1
+                    before = time.process_time()
+                    await asyncio.sleep(0.2)
+                    assert time.process_time() - before < 0.1  # it is not told again and again
+                assert await asyncio.wait_for(client.incr("n"), 10) == 2 * number
+
+    run_plain(main)
+
+
+def test_sockets_are_closed_on_exec(run_plain, native, port):
+    def sockets():
+        return {fd for fd in map(int, os.listdir("/dev/fd")) if is_socket(fd)}
+
+    def is_socket(fd):
+        try:
+            return stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:  # that of listing
+            return False
+
+    async def main():
+        before = sockets()
+        async with native(port=port) as client:
+            await client.ping()
+            made = sockets() - before
+            assert made
+            assert not any(map(os.get_inheritable, made))
+
+    run_plain(main)
 
 
 def test_after_client_kill_that_was_not_noticed_yet(native_case, admin):
