@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiecs_redis import _checks as checks
 from aiecs_redis._nodes import is_cluster
-from aiecs_redis._single_flight import SingleFlight
 from aiecs_redis._underlying import check_client
 from aiecs_redis.metrics import ClientMetrics, current_client
 
@@ -232,17 +231,20 @@ class HealthServer:
         self.port: int = port
         self._server: asyncio.AbstractServer | None = None
         self._wanted = False  # by the last of start() and stop()
-        self._starting = SingleFlight()
+        self._starting: asyncio.Lock | None = None
 
     async def start(self) -> HealthServer:
-        """Listen; concurrent calls share one start. After a `stop()` meanwhile it does not listen.
+        """Listen; of concurrent calls one does. After a `stop()` meanwhile it does not listen.
 
         Raises:
             OSError: the address is in use or not ours.
         """
         self._wanted = True
-        if self._server is None:
-            await self._starting.run(self._listen)
+        if self._starting is None:  # not before: Python 3.9's belong to a loop from the first
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._server is None:
+                await self._listen()
         return self
 
     async def _listen(self) -> None:
@@ -258,7 +260,8 @@ class HealthServer:
         try:
             await server.start_serving()
         except BaseException:
-            await self.stop()
+            server.close()
+            self._server = None
             raise
 
     async def stop(self) -> None:

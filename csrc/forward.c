@@ -134,6 +134,9 @@ forward_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject 
 static PyObject *
 forward_getattro(ArForward *self, PyObject *name)
 {
+    if (PyUnicode_CompareWithASCIIString(name, "__doc__") == 0) { /* its type has one, too */
+        return PyObject_GetAttr(self->function, name);
+    }
     PyObject *value = PyObject_GenericGetAttr((PyObject *)self, name);
     if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
@@ -142,18 +145,7 @@ forward_getattro(ArForward *self, PyObject *name)
     return value;
 }
 
-static PyObject *
-forward_doc(ArForward *self, void *Py_UNUSED(closure))
-{
-    return PyObject_GetAttrString(self->function, "__doc__");
-}
-
 /* ---- the type ---- */
-
-static PyGetSetDef forward_getset[] = {
-    {"__doc__", (getter)forward_doc, NULL, NULL, NULL},
-    {NULL},
-};
 
 static PyMemberDef forward_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(ArForward, vectorcall), READONLY, NULL},
@@ -171,7 +163,6 @@ static PyType_Slot forward_slots[] = {
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_descr_get, forward_get},
     {Py_tp_getattro, forward_getattro},
-    {Py_tp_getset, forward_getset},
     {Py_tp_members, forward_members},
     {0, NULL},
 };
