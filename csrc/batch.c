@@ -207,17 +207,6 @@ convert_all(converter *self, PyObject *replies, int errors_are_results, int *awa
     return failed;
 }
 
-static int
-has_error(PyObject *list, Py_ssize_t count)
-{
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (PyExceptionInstance_Check(PyList_GET_ITEM(list, i))) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* What EXEC gave, when MULTI, EXEC and every command between them succeeded; NULL otherwise. */
 static PyObject *
 exec_results(const ArQueue *queue, PyObject *replies)
@@ -225,7 +214,7 @@ exec_results(const ArQueue *queue, PyObject *replies)
     Py_ssize_t last = PyList_GET_SIZE(replies) - 1;
     PyObject *results = PyList_GET_ITEM(replies, last);
     if (!PyList_CheckExact(results) || PyList_GET_SIZE(results) != queue->count ||
-        has_error(results, queue->count) || has_error(replies, last)) {
+        ar_error_first(results, queue->count) != NULL || ar_error_first(replies, last) != NULL) {
         return NULL;
     }
     return results;
@@ -244,7 +233,7 @@ ar_batch_convert(ArClient *client, ArCommand *command, PyObject *replies)
         failed = results == NULL;
         results = failed ? replies : results;
     } else if (command->batch_mode == AR_BATCH_RAW) {
-        failed = has_error(replies, PyList_GET_SIZE(replies));
+        failed = ar_error_first(replies, PyList_GET_SIZE(replies)) != NULL;
     }
     Py_INCREF(results);
     if (command->batch_mode != AR_BATCH_RAW && !failed) {

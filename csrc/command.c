@@ -82,6 +82,20 @@ ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *owner, PyOb
     return command;
 }
 
+PyObject *
+ar_command_hold_arguments(const ArCommand *command)
+{
+    PyObject *held = PyTuple_New(command->argc);
+    if (held != NULL && ar_command_finished(command)) {
+        Py_CLEAR(held);
+    }
+    if (held != NULL) {
+        ar_arguments_fill(&PyTuple_GET_ITEM(held, 0), command->argv[0], command->argv + 1,
+                          command->argc - 1);
+    }
+    return held;
+}
+
 ArCommand *
 ar_command_move(ArCommand *command)
 {

@@ -142,6 +142,9 @@ ArCommand *ar_command_new(ar_state *state, const ar_command_ops *ops, PyObject *
 
 /* A second command object that takes over the first one's content (see inner). */
 ArCommand *ar_command_move(ArCommand *command);
+/* A tuple of its arguments, for code that makes objects while it uses them: that may run finalizers, and they may give
+ * the command up. NULL with an exception set, or without one: it has been given up by now. */
+PyObject *ar_command_hold_arguments(const ArCommand *command);
 
 /* arguments.c: makes its arguments such that encoding them runs no Python code; -1 with an exception set. Python
  * code may run now, and may even finish the command. */

@@ -98,12 +98,17 @@ destroy_libev(ArCore *core, struct ev_loop *ev)
     ar_libev_waker_close(core->waker);
 }
 
+static PyObject *
+stop_watching(ArCore *core, struct ev_loop *ev)
+{
+    return PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(ev));
+}
+
 /* -1: a descriptor that asyncio watches must not be closed, and there was no memory to tell it so. */
 static int
 leave_asyncio(ArCore *core, struct ev_loop *ev)
 {
-    PyObject *result =
-        PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(ev));
+    PyObject *result = stop_watching(core, ev);
     if (result == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
         PyErr_Clear();
         return -1;
@@ -122,8 +127,7 @@ ar_core_renew_if_stale(ArCore *core)
     if (core->ev == NULL || !ar_libev_is_stale(core->ev)) {
         return;
     }
-    PyObject *result =
-        PyObject_CallMethod(core->loop, "remove_reader", "i", ar_libev_backend_fd(core->ev));
+    PyObject *result = stop_watching(core, core->ev);
     if (result == NULL) {
         PyErr_Clear(); /* it is closed in any case */
     }

@@ -208,6 +208,18 @@ ar_error_is_passing(const ar_state *state, PyObject *reply)
            !PyErr_GivenExceptionMatches(reply, state->AuthenticationError);
 }
 
+PyObject *
+ar_error_first(PyObject *replies, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *reply = PyList_GET_ITEM(replies, i);
+        if (reply != NULL && PyExceptionInstance_Check(reply)) {
+            return reply;
+        }
+    }
+    return NULL;
+}
+
 void
 ar_error_set_bad_argument(ar_state *state, PyObject *argument)
 {

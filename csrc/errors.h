@@ -45,6 +45,8 @@ PyObject *ar_error_from_reply(ar_state *state, const char *text, size_t length);
 /* Whether an error reply says "not now": a server that is loading its data, say. redis-py has ConnectionErrors for
  * these; a wrong password, which is one of them, too, is wrong for good. */
 int ar_error_is_passing(const ar_state *state, PyObject *reply);
+/* The first error among so many replies at the beginning of a list (borrowed), or NULL. */
+PyObject *ar_error_first(PyObject *replies, Py_ssize_t count);
 
 /* Sets redis-py's DataError for an argument that has no RESP form. */
 void ar_error_set_bad_argument(ar_state *state, PyObject *argument);

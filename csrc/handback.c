@@ -297,14 +297,12 @@ static const ar_command_ops unblock_ops = {
 static ArCommand *
 make_heir(ArPool *pool, const ArCommand *command)
 {
-    PyObject *arguments = PyTuple_New(command->argc);
+    PyObject *arguments = ar_command_hold_arguments(command);
     ArCommand *heir = NULL;
-    if (arguments != NULL && !ar_command_finished(command)) {
+    if (arguments != NULL) {
         PyObject **argv = &PyTuple_GET_ITEM(arguments, 0);
-        Py_ssize_t rest_count = PyTuple_GET_SIZE(arguments) - 1;
-        ar_arguments_fill(argv, command->argv[0], command->argv + 1, rest_count);
-        heir =
-            ar_command_new(pool->state, &heir_ops, (PyObject *)pool, argv[0], argv + 1, rest_count);
+        heir = ar_command_new(pool->state, &heir_ops, (PyObject *)pool, argv[0], argv + 1,
+                              PyTuple_GET_SIZE(arguments) - 1);
     }
     if (heir != NULL && ar_command_finished(command)) {
         heir->status = AR_CLOSED;

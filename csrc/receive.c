@@ -32,23 +32,13 @@ next_reply_decodes(const ar_conn *conn)
     return !(command->properties & (AR_NEVER_DECODE | AR_TAKES));
 }
 
-static int
-has_error(PyObject *replies)
-{
-    for (Py_ssize_t i = PyList_GET_SIZE(replies); i-- > 0;) {
-        if (PyExceptionInstance_Check(PyList_GET_ITEM(replies, i))) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* Whether the owner takes the command back because of an error reply: one of its `replies` (a pipeline's), or
  * `replies` itself. */
 static int
 taken_back(ar_conn *conn, ArCommand *command, PyObject *replies)
 {
-    int failed = command->batch != NULL ? has_error(replies) : PyExceptionInstance_Check(replies);
+    int failed = command->batch != NULL ? ar_error_first(replies, PyList_GET_SIZE(replies)) != NULL
+                                        : PyExceptionInstance_Check(replies);
     return failed && conn->calls->refused != NULL && conn->calls->refused(conn, command, replies);
 }
 

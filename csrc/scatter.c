@@ -19,19 +19,6 @@ sum_of(PyObject *replies)
     return total;
 }
 
-/* The first error among the replies (borrowed), or NULL. */
-static PyObject *
-first_error(PyObject *replies)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(replies); i++) {
-        PyObject *reply = PyList_GET_ITEM(replies, i);
-        if (reply != NULL && PyExceptionInstance_Check(reply)) {
-            return reply;
-        }
-    }
-    return NULL;
-}
-
 void
 ar_scatter_complete(ArCommand *whole)
 {
@@ -42,7 +29,7 @@ ar_scatter_complete(ArCommand *whole)
         return;
     }
     ar_join join = ar_keyspec_join(whole->argv[0]);
-    PyObject *error = first_error(replies);
+    PyObject *error = ar_error_first(replies, PyList_GET_SIZE(replies));
     if (error != NULL) {
         ar_command_fail(whole, Py_NewRef(error));
     } else if (join == AR_JOIN_LIST) {
@@ -287,11 +274,10 @@ ar_scatter_keys(ArCluster *self, ArCommand *command, const ar_keys *keys)
     Py_ssize_t count = (keys->last - keys->first) / keys->step + 1;
     /* Making objects may run finalizers, and they may give the command up: what is used is held. */
     PyObject *replies = ar_scatter_places(count);
-    PyObject *arguments = replies != NULL ? PyTuple_New(command->argc) : NULL;
-    int result = arguments != NULL ? 0 : -1;
-    if (arguments != NULL && !ar_command_finished(command)) {
+    PyObject *arguments = replies != NULL ? ar_command_hold_arguments(command) : NULL;
+    int result = PyErr_Occurred() ? -1 : 0;
+    if (arguments != NULL) {
         PyObject **argv = &PyTuple_GET_ITEM(arguments, 0);
-        ar_arguments_fill(argv, command->argv[0], command->argv + 1, command->argc - 1);
         Py_XSETREF(command->replies, Py_NewRef(replies));
         Py_INCREF(self);
         slotted *items = sort_by_slot(self, argv, keys, count);
