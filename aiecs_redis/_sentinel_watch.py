@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import redis.exceptions
 
+from aiecs_redis._backoff import Backoff
 from aiecs_redis._bind import BaseRedis
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class _LoopWatch:
         return tasks
 
     async def _listener(self, client: Any) -> None:
-        failures = 0
+        failures, pauses = 0, Backoff(0.1)
         last: type[Exception] | None = None
         while self.pools:
             try:
@@ -67,6 +67,7 @@ class _LoopWatch:
                     await pubsub.subscribe(*_CHANNELS)
                     await self._look(client)  # for what happened before
                     failures, looked = 0, self.loop.time()
+                    pauses.reset()
                     while self.pools:
                         message = await pubsub.get_message(timeout=_LOOK_EVERY)
                         if message is not None:
@@ -92,9 +93,7 @@ class _LoopWatch:
                 self._listeners.pop(id(client), None)
                 await self.sentinel._forget(client)
                 return
-            # The exponent is bounded: 2 ** 1024, reached within two hours, is no float.
-            pause = min(0.05 * 2.0 ** min(failures, 7), 5.0)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            await asyncio.sleep(pauses.next())
         self._listeners.pop(id(client), None)
 
     async def _hear(self, client: Any, message: dict[str, Any]) -> None:
