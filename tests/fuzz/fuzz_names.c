@@ -215,11 +215,9 @@ once(const uint8_t *data, size_t size)
     add(&joined, as_name(name, options));
     add_words(&apart, joined.argv[0], options);
     Py_DECREF(name);
+    PyObject *one = NULL, *other = NULL;
     if (apart.argc == WORDS_MAX) { /* there may be more of them */
-        forget(&rest);
-        forget(&joined);
-        forget(&apart);
-        return;
+        goto done;
     }
     for (Py_ssize_t i = 0; i < rest.argc; i++) {
         add(&joined, Py_NewRef(rest.argv[i]));
@@ -227,7 +225,8 @@ once(const uint8_t *data, size_t size)
             add(&apart, Py_NewRef(rest.argv[i]));
         }
     }
-    PyObject *one = encoded(&joined), *other = apart.argc > 0 ? encoded(&apart) : NULL;
+    one = encoded(&joined);
+    other = apart.argc > 0 ? encoded(&apart) : NULL;
     if ((one == NULL) != (other == NULL) ||
         (one != NULL && PyObject_RichCompareBool(one, other, Py_EQ) != 1)) {
         harness_fail("the server would see something else");
@@ -240,6 +239,7 @@ once(const uint8_t *data, size_t size)
     if (PyErr_Occurred()) {
         harness_fail("an exception is left behind");
     }
+done:
     Py_XDECREF(one);
     Py_XDECREF(other);
     forget(&rest);
