@@ -167,15 +167,21 @@ async def test_starting_twice_at_the_same_time(server):
     await client.close()
 
 
+async def starts_without_an_answer(server, client):
+    """An exporter that listens, and the task of its start, which waits for a paused server."""
+    exporter = PrometheusExporter(client)
+    server.pause()
+    starting = asyncio.ensure_future(exporter.start(port=0))
+    await until(lambda: exporter.port)
+    return exporter, starting
+
+
 async def test_stopping_while_it_starts_leaves_nothing(start_server):
     server = start_server()
     client = aiecs_redis.Redis(**server.kwargs)
     await client.ping()
     before = asyncio.all_tasks()
-    exporter = PrometheusExporter(client)
-    server.pause()
-    starting = asyncio.ensure_future(exporter.start(port=0))
-    await until(lambda: exporter.port)
+    exporter, starting = await starts_without_an_answer(server, client)
     await exporter.stop()
     server.resume()
     await starting
@@ -199,10 +205,7 @@ async def test_cancelling_a_start_leaves_nothing(start_server):
     client = aiecs_redis.Redis(**server.kwargs)
     await client.ping()
     before = asyncio.all_tasks()
-    exporter = PrometheusExporter(client)
-    server.pause()
-    starting = asyncio.ensure_future(exporter.start(port=0))
-    await until(lambda: exporter.port)
+    exporter, starting = await starts_without_an_answer(server, client)
     port = exporter.port
     starting.cancel()
     await asyncio.wait([starting])

@@ -347,14 +347,20 @@ def refusing(meddle=lambda _: None, exception=RuntimeError):
     return run
 
 
+async def finished(client):
+    """A command with its reply, and no turn due any more."""
+    command = client.ping()
+    assert asyncio.isfuture(command)
+    await command
+    await asyncio.sleep(0.01)
+    return command
+
+
 def test_a_callback_that_the_loop_refuses_while_another_one_is_added(meddling):
     called = []
 
     async def use(loop, client):
-        command = client.ping()
-        assert asyncio.isfuture(command)
-        await command
-        await asyncio.sleep(0.01)
+        command = await finished(client)
         loop.meddle = refusing(
             lambda _: command.add_done_callback(lambda _: called.append("meanwhile"))
         )
@@ -370,10 +376,7 @@ def test_a_callback_that_the_loop_calls_and_then_refuses(meddling):
     called = []
 
     async def use(loop, client):
-        command = client.ping()
-        assert asyncio.isfuture(command)
-        await command
-        await asyncio.sleep(0.01)
+        command = await finished(client)
         loop.meddle = refusing(lambda turn: turn())
         command.add_done_callback(called.append)
         await asyncio.sleep(0.01)
@@ -386,10 +389,7 @@ def test_an_interrupt_of_a_loop_that_has_called_the_callback_already(meddling):
     called = []
 
     async def use(loop, client):
-        command = client.ping()
-        assert asyncio.isfuture(command)
-        await command
-        await asyncio.sleep(0.01)
+        command = await finished(client)
         loop.meddle = refusing(lambda turn: turn(), KeyboardInterrupt)
         command.add_done_callback(called.append)
         await client.ping()

@@ -285,39 +285,46 @@ async def test_by_error_alone(group, sentinel, monkeypatch):
     await client.aclose()
 
 
-async def test_read_only_replies_are_sent_again_whatever_they_are(start_group):
-    """A pipeline, a transaction, a single INCR: refused, hence not executed."""
-    group = start_group(replicas=1, sentinels=1)
+async def led_elsewhere(group, value):
+    """A client, its Sentinel, the master that no longer is one, and the new one.
+
+    By hand, so that no connection is cut, and the client is told by nothing but errors.
+    """
     sentinel = Sentinel(group.addresses, decode_responses=True)
     client = sentinel.master_for(NAME)
     old, new = group.servers
-    assert await client.set("n", 0)
+    assert await client.set("n", value)
     sentinel._watch.add = lambda pool: None
     await sentinel._watch.stop()
-    # By hand, so that no connection is cut.
     new.call("REPLICAOF", "NO", "ONE")
     old.call("REPLICAOF", "127.0.0.1", "1")
+    lead_to(sentinel, new)
+    return client, sentinel, old, new
 
-    async def elsewhere(name):
-        return address(new)
 
-    sentinel.discover_master = elsewhere
+def lead_to(sentinel, server):
+    async def discover(name):
+        return address(server)
+
+    sentinel.discover_master = discover
+
+
+async def test_read_only_replies_are_sent_again_whatever_they_are(start_group):
+    """A pipeline, a transaction, a single INCR: refused, hence not executed."""
+    group = start_group(replicas=1, sentinels=1)
+    client, sentinel, old, new = await led_elsewhere(group, 0)
     assert await client.incr("n") == 1
     assert new.call("GET", "n") == "1"
     new.call("REPLICAOF", "127.0.0.1", "1")
     old.call("REPLICAOF", "NO", "ONE")
     old.call("SET", "n", "10")
-
-    async def back(name):
-        return address(old)
-
-    sentinel.discover_master = back
+    lead_to(sentinel, old)
     async with client.pipeline(transaction=False) as pipe:
         assert await pipe.get("n").incr("n").execute() == ["10", 11]
     old.call("REPLICAOF", "127.0.0.1", "1")
     new.call("REPLICAOF", "NO", "ONE")
     new.call("SET", "n", "20")
-    sentinel.discover_master = elsewhere
+    lead_to(sentinel, new)
     async with client.pipeline(transaction=True) as pipe:
         assert await pipe.incr("n").incr("n").execute() == [21, 22]
     await client.aclose()
@@ -327,19 +334,7 @@ async def test_read_only_replies_are_sent_again_whatever_they_are(start_group):
 @pytest.mark.parametrize("repeatable", [True, False])
 async def test_a_pipeline_whose_last_command_is_not_refused(repeatable, start_group):
     group = start_group(replicas=1, sentinels=1)
-    sentinel = Sentinel(group.addresses, decode_responses=True)
-    client = sentinel.master_for(NAME)
-    old, new = group.servers
-    assert await client.set("n", 10)
-    sentinel._watch.add = lambda pool: None
-    await sentinel._watch.stop()
-    new.call("REPLICAOF", "NO", "ONE")
-    old.call("REPLICAOF", "127.0.0.1", "1")
-
-    async def elsewhere(name):
-        return address(new)
-
-    sentinel.discover_master = elsewhere
+    client, sentinel, _, new = await led_elsewhere(group, 10)
     async with client.pipeline(transaction=False) as pipe:
         pipe.set("n", 20)
         if repeatable:
