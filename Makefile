@@ -83,7 +83,8 @@ debug: ## Test suite with assertions and invariant checks compiled in, not optim
 # What runs C code in ways of its own; the toolkit and the tools only call it.
 ASAN_TESTS := tests/core tests/reliability tests/test_drop_in.py tests/test_redis_client.py \
 	tests/test_constructor_options.py tests/test_response_callbacks.py tests/test_tokens.py \
-	tests/test_monitor.py tests/sentinel/test_sentinel.py tests/cluster/test_cluster_client.py
+	tests/test_monitor.py tests/sentinel/test_sentinel.py tests/cluster/test_cluster_client.py \
+	tests/cluster/test_cluster_finalizers.py
 
 asan: ## Tests of the core and the clients under the address and undefined-behaviour sanitizers
 	@$(SETUP) test

@@ -229,5 +229,7 @@ ar_bundle_start(ArCluster *self, ArCommand *command)
         return -1;
     }
     ar_router_want_refresh(router, 0.0);
-    return ar_router_wait(router, command, NULL, -1.0);
+    int result = ar_router_wait(router, command, NULL, -1.0);
+    ar_router_unref(router);
+    return result;
 }

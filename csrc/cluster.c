@@ -211,7 +211,10 @@ ar_cluster_route(ArCluster *self, unsigned slot, int reading)
 int
 ar_cluster_send_to(ar_node *node, ArCommand *command)
 {
-    return ar_transport_submit(node->transport, command);
+    ArTransport *transport = (ArTransport *)Py_NewRef((PyObject *)node->transport);
+    int result = ar_transport_submit(transport, command);
+    Py_DECREF(transport);
+    return result;
 }
 
 static int
@@ -252,6 +255,28 @@ start_routing(ArCluster *self, ArCommand *command)
     return ar_cluster_submit(self, command);
 }
 
+static int
+send_to_owner(ArCluster *self, ArCommand *command)
+{
+    ar_router *router = ar_router_of(self, command);
+    if (router == NULL) {
+        return -1;
+    }
+    int result;
+    if (self->shard_count == 0) {
+        ar_router_want_refresh(router, 0.0);
+        result = ar_router_wait(router, command, NULL, -1.0);
+    } else {
+        if (router->look_at == 0.0) { /* before the node is looked for: finalizers may run */
+            ar_router_watch(router);
+        }
+        ar_node *node = ar_cluster_route(self, command->slot, command->properties & AR_READ);
+        result = node != NULL ? ar_cluster_send_to(node, command) : wait_for_owner(router, command);
+    }
+    ar_router_unref(router);
+    return result;
+}
+
 int
 ar_cluster_submit(ArCluster *self, ArCommand *command)
 {
@@ -259,23 +284,8 @@ ar_cluster_submit(ArCluster *self, ArCommand *command)
         PyErr_SetString(self->state->ConnectionError, "The client has been closed.");
         return -1;
     }
-    if (!command->routed) {
-        return start_routing(self, command);
-    }
-    ar_router *router = ar_router_of(self, command);
-    if (router == NULL) {
-        return -1;
-    }
-    if (self->shard_count == 0) {
-        ar_router_want_refresh(router, 0.0);
-        return ar_router_wait(router, command, NULL, -1.0);
-    }
-    ar_node *node = ar_cluster_route(self, command->slot, command->properties & AR_READ);
-    if (node == NULL) {
-        return wait_for_owner(router, command);
-    }
-    if (router->look_at == 0.0) {
-        ar_router_watch(router);
-    }
-    return ar_cluster_send_to(node, command);
+    Py_INCREF(self); /* a command that is given up meanwhile lets go of it */
+    int result = command->routed ? send_to_owner(self, command) : start_routing(self, command);
+    Py_DECREF(self);
+    return result;
 }

@@ -49,7 +49,8 @@ typedef struct {
 /* What one loop needs of a cluster. */
 typedef struct ar_router {
     struct ar_router *next;
-    struct ArCluster *cluster; /* borrowed: it owns the router */
+    struct ArCluster *cluster; /* borrowed: it owns the router; NULL: closed */
+    unsigned references;       /* whoever works with it has one: almost anything may run finalizers */
     ArCore *core;
     ar_lobby_entry *lobby;
     size_t count, capacity;
@@ -108,8 +109,9 @@ int ar_cluster_move_slot(ArCluster *self, unsigned slot, ar_node *node);
 /* cluster.c: a new shard, empty; NULL with an exception set. */
 ar_shard *ar_cluster_add_shard(ArCluster *self);
 
-/* router.c: of the command's loop. NULL with an exception set. */
+/* router.c: of the command's loop, a new reference. NULL with an exception set. */
 ar_router *ar_router_of(ArCluster *self, ArCommand *command);
+void ar_router_unref(ar_router *router);
 /* router.c: the command waits; `reason` (borrowed, or NULL) is what it fails with in the end. `delay`: seconds, or
  * negative: until there is a topology. -1 with an exception set: it does not. */
 int ar_router_wait(ar_router *router, ArCommand *command, PyObject *reason, double delay);
@@ -121,7 +123,8 @@ void ar_router_watch(ar_router *router);
 void ar_router_updated(ar_router *router);
 /* router.c: there is none (`reason` borrowed): what waited for the first one fails. */
 void ar_router_failed(ar_router *router, PyObject *reason);
-/* router.c: the router of the running loop, or NULL. */
+/* router.c: the router on the core, or that of the running loop: a new reference, or NULL. */
+ar_router *ar_router_on(const ArCluster *self, const ArCore *core);
 ar_router *ar_router_here(ArCluster *self);
 /* router.c: all that waits fails, all routers go. `reason` NULL: nobody is told. */
 void ar_router_close_all(ArCluster *self, PyObject *reason);

@@ -236,6 +236,7 @@ done:
     ar_router *router = ar_router_here(self);
     if (router != NULL) {
         ar_router_updated(router);
+        ar_router_unref(router);
     }
     Py_RETURN_NONE;
 }
@@ -255,6 +256,7 @@ cluster_failed(ArCluster *self, PyObject *reason)
     ar_router *router = ar_router_here(self);
     if (router != NULL) {
         ar_router_failed(router, reason);
+        ar_router_unref(router);
     }
     Py_RETURN_NONE;
 }
@@ -268,6 +270,7 @@ cluster_want_refresh(ArCluster *self, PyObject *Py_UNUSED(ignored))
     ar_router *router = ar_router_here(self);
     if (router != NULL) {
         ar_router_want_refresh(router, 0.0);
+        ar_router_unref(router);
     }
     Py_RETURN_NONE;
 }

@@ -55,8 +55,7 @@ typedef struct {
     int (*start)(struct ArCommand *command);
     /* Reply to result, stealing the reply. NULL with an exception set: the command fails with it. */
     PyObject *(*convert)(struct ArCommand *command, PyObject *reply);
-    /* Of an AR_LEND command: `lender` hands over `connection`, which it no longer owns. -1 with an
-     * exception set: it was not taken. */
+    /* Of an AR_LEND command: takes `connection` over from `lender`. -1 with an exception set: it stays there. */
     int (*lend)(struct ArCommand *command, void *connection, void *lender);
     /* The waiter gives up while `connection` is serving this command alone. 1: another command has taken
      * its place there; 0: abandoned() is to follow, once this one is finished. */

@@ -299,10 +299,12 @@ static void
 on_connect_deadline(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
 {
     ar_conn *conn = timer->data;
+    ar_conn_ref(conn); /* finalizers may close the client */
     PyObject *exception = ar_error_timeout(
         conn->module_state, &conn->endpoint,
         &(ar_stall){.phase = AR_PHASE_CONNECTION, .unsent = 1, .silent_for = -1.0});
     ar_conn_lose(conn, exception, 0);
+    ar_conn_unref(conn);
 }
 
 static void
@@ -353,7 +355,9 @@ ar_conn_open(ar_conn *conn)
     if (conn->config->connect_timeout > 0.0) {
         ar_core_timer_start(conn->core, &conn->timer, conn->config->connect_timeout);
     }
-    if (conn->config->locate == Py_None || conn->calls->locate == NULL) {
+    if (conn->state == AR_CONN_CLOSED) {
+        /* by a finalizer that asking for a turn has run */
+    } else if (conn->config->locate == Py_None || conn->calls->locate == NULL) {
         connect_to_endpoint(conn);
     } else {
         PyObject *awaitable = conn->calls->locate(conn);

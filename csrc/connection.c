@@ -129,16 +129,14 @@ ar_conn_close(ar_conn *conn)
 void
 ar_conn_lose(ar_conn *conn, PyObject *reason, int fatal)
 {
+    ar_conn_ref(conn);
     if (reason == NULL) {
         reason = ar_exception_take();
     }
-    if (conn->state == AR_CONN_CLOSED) {
-        Py_DECREF(reason);
-        return;
+    if (conn->state != AR_CONN_CLOSED) {
+        ar_conn_close(conn);
+        conn->calls->lost(conn, reason, fatal);
     }
-    ar_conn_ref(conn);
-    ar_conn_close(conn);
-    conn->calls->lost(conn, reason, fatal);
     ar_conn_unref(conn);
     Py_DECREF(reason);
 }
@@ -209,6 +207,9 @@ ar_conn_flush(ar_conn *conn)
             ev_io_stop(conn->core->ev, &conn->write_watcher);
         }
         ar_core_watchers_changed(conn->core);
+        if (conn->state == AR_CONN_CLOSED) { /* by a finalizer: its owner may be gone */
+            return;
+        }
     }
     conn->calls->progress(conn);
 }
@@ -227,8 +228,9 @@ flush_flushable(ar_flushable *flushable)
 void
 ar_conn_flush_later(ar_conn *conn)
 {
-    if (ar_core_mark_dirty(conn->core, &conn->flushable)) {
-        ar_conn_ref(conn);
+    ar_conn_ref(conn); /* first: asking for a turn may run finalizers, and a closed core flushes at once */
+    if (!ar_core_mark_dirty(conn->core, &conn->flushable)) {
+        ar_conn_unref(conn);
     }
 }
 

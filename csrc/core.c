@@ -10,10 +10,28 @@ ar_core_after_fork(void)
     process_generation++;
 }
 
+/* Without making an object, so that no finalizer runs: most who ask go on with what they have in hand. */
 static int
-loop_is_closed(PyObject *loop)
+loop_is_running(const ArCore *core)
 {
-    PyObject *closed = PyObject_CallMethod(loop, "is_closed", NULL);
+    PyObject *asking = core->state->running_loop_or_none;
+    PyObject *running = asking != NULL ? PyObject_CallNoArgs(asking) : NULL;
+    if (running == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    Py_DECREF(running);
+    return running == core->loop;
+}
+
+static int
+loop_is_closed(const ArCore *core)
+{
+    if (loop_is_running(core)) {
+        return 0;
+    }
+    PyObject *name = core->state->str_is_closed;
+    PyObject *closed = name != NULL ? PyObject_CallMethodNoArgs(core->loop, name) : NULL;
     if (closed == NULL) {
         /* Without memory to ask: a closed loop will refuse, of one that runs nobody may be forgotten. */
         int unknown = PyErr_ExceptionMatches(PyExc_MemoryError);
@@ -34,7 +52,7 @@ ar_core_same_process(const ArCore *core)
 int
 ar_core_alive(const ArCore *core)
 {
-    return core->generation == process_generation && !loop_is_closed(core->loop);
+    return core->generation == process_generation && !loop_is_closed(core);
 }
 
 /* ---- memory, asked for where there is a way to fail ---- */
@@ -331,7 +349,11 @@ forget_dead_cores(ar_state *state)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(loops); i++) {
         PyObject *loop = PyList_GET_ITEM(loops, i);
         ArCore *core = ar_core_find(state, loop);
-        if (core != NULL && !ar_core_alive(core) && PyDict_DelItem(state->cores, loop) < 0) {
+        Py_XINCREF(core); /* a loop that is asked runs Python code */
+        int failed =
+            core != NULL && !ar_core_alive(core) && PyDict_DelItem(state->cores, loop) < 0;
+        Py_XDECREF(core);
+        if (failed) {
             Py_DECREF(loops);
             return -1;
         }

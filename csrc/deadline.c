@@ -265,7 +265,9 @@ drop_silent_connections(ArPool *pool, double now)
         if (limit > 0.0 && conn->lane == AR_LANE_EXPRESS && oldest != NULL &&
             conn->silent_since != 0.0 && now - conn->silent_since > limit) {
             ar_stall stall = look_at(pool, conn, oldest);
+            ar_conn_ref(conn); /* finalizers may close the client */
             ar_conn_lose(conn, ar_error_timeout(pool->state, &pool->config->endpoint, &stall), 0);
+            ar_conn_unref(conn);
         }
     }
 }

@@ -103,11 +103,13 @@ drop_astray(ArPool *pool, PyObject *addresses)
         if (conn == NULL) {
             break;
         }
+        ar_conn_ref(conn); /* finalizers may close the client */
         PyObject *reason =
             ar_error_format(pool->state->ConnectionError, "%s is no longer at %s:%d.",
                             pool->config->endpoint.host, conn->endpoint.host, conn->endpoint.port);
         conn->answered = 1; /* its loss is not a failure to connect */
         ar_conn_lose(conn, reason, 0);
+        ar_conn_unref(conn);
         dropped++;
     }
     return PyErr_Occurred() ? -1 : dropped;

@@ -178,6 +178,9 @@ introduce(ar_conn *conn, PyObject *credentials)
 void
 ar_conn_handshake_start(ar_conn *conn)
 {
+    if (conn->state == AR_CONN_CLOSED) { /* by a finalizer */
+        return;
+    }
     conn->state = AR_CONN_HANDSHAKE;
     if (!conn->config->introduce) {
         become_ready(conn);

@@ -68,18 +68,12 @@ ar_lease_dispatch(ArPool *pool)
 /* ---- lending ---- */
 
 int
-ar_lease_lend(ArPool *pool, ar_conn *conn, ArCommand *command)
+ar_pool_lend(ArPool *pool, ar_conn *conn)
 {
     if (ar_pool_list_add(&pool->lent, &pool->lent_count, &pool->lent_capacity, conn) < 0) {
         return -1;
     }
     (void)ar_pool_remove_conn(pool, conn);
-    if (command->ops->lend(command, conn, pool) < 0) {
-        PyObject *error = ar_exception_take();
-        ar_pool_take_back(pool, conn, 0);
-        ar_exception_restore(error);
-        return -1;
-    }
     return 0;
 }
 
@@ -122,10 +116,11 @@ ar_pool_abandon(ArCommand *command)
     ar_conn *conn = command->connection;
     command->connection = NULL;
     if (conn != NULL) {
-        ArPool *pool = conn->owner;
+        ar_conn_ref(conn);
         ar_conn_lose(conn,
-                     ar_error_format(pool->state->ConnectionError,
+                     ar_error_format(command->state->ConnectionError,
                                      "The command on this connection was given up."),
                      0);
+        ar_conn_unref(conn);
     }
 }

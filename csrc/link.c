@@ -383,8 +383,19 @@ ar_link_lend(ArCommand *command, void *connection, void *lender)
     if (self == NULL) {
         return -1;
     }
+    /* Making it may have run finalizers, and they may have given the command up, or closed the client. */
+    if (ar_command_finished(command)) {
+        Py_DECREF(self);
+        return 0;
+    }
+    if (conn->state == AR_CONN_CLOSED) {
+        PyErr_SetString(self->state->ConnectionError, "Connection closed by the client.");
+        Py_DECREF(self);
+        return -1;
+    }
     const redisReader *reader = conn->context->reader;
-    if (ar_inlet_append(&self->inlet, reader->buf + reader->pos, reader->len - reader->pos) < 0) {
+    if (ar_inlet_append(&self->inlet, reader->buf + reader->pos, reader->len - reader->pos) < 0 ||
+        ar_pool_lend(lender, conn) < 0) {
         Py_DECREF(self);
         return -1;
     }
@@ -430,7 +441,10 @@ ar_link_close(ArLink *self, int reuse)
         return;
     }
     Py_INCREF(self);
-    forget_connection(self, reuse && is_clean(self));
+    int clean = reuse && is_clean(self);
+    if (self->conn != NULL) { /* else looking has run finalizers, and they have closed it */
+        forget_connection(self, clean);
+    }
     wake(self, 0);
     Py_DECREF(self);
 }

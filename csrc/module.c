@@ -184,6 +184,7 @@ import_names(ar_state *state)
         const char *module, *name;
     } imports[] = {
         {&state->get_running_loop, "asyncio", "get_running_loop"},
+        {&state->running_loop_or_none, "asyncio", "_get_running_loop"},
         {&state->CancelledError, "asyncio", "CancelledError"},
         {&state->InvalidStateError, "asyncio", "InvalidStateError"},
         {&state->socket_module, "socket", NULL},
@@ -204,6 +205,7 @@ intern_strings(ar_state *state)
         PyObject **slot;
         const char *text;
     } strings[] = {
+        {&state->str_is_closed, "is_closed"},
         {&state->str_message, "message"},
         {&state->str_exception, "exception"},
         {&state->str_future, "future"},

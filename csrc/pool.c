@@ -69,7 +69,10 @@ ar_pool_send_on(ArPool *pool, ar_conn *conn, ArCommand *command)
 {
     double timeout = command->timeout;
     if (command->properties & AR_LEND) {
-        return ar_lease_lend(pool, conn, command);
+        ar_conn_ref(conn);
+        int lent = command->ops->lend(command, conn, pool);
+        ar_conn_unref(conn);
+        return lent;
     }
     if (conn->lane == AR_LANE_LEASED) {
         if (command->properties & AR_BLOCKING) {

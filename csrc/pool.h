@@ -76,6 +76,8 @@ int ar_pool_submit(ArPool *pool, ArCommand *command);
 void ar_pool_close(ArPool *pool);
 /* As above for a loop that is gone: nobody is told. */
 void ar_pool_discard(ArPool *pool);
+/* Lets go of the connection, and of the reference: it is the caller's now. -1 with an exception set: it stays. */
+int ar_pool_lend(ArPool *pool, ar_conn *conn);
 /* A connection that had been lent comes back, and the reference with it; `reuse`: for somebody else. */
 void ar_pool_take_back(ArPool *pool, ar_conn *conn, int reuse);
 /* Appends to `taken`, oldest first, the commands that wait for a connection and that `wanted` approves of; the

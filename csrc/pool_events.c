@@ -154,8 +154,11 @@ ar_pool_lose_silent(ArPool *pool, double seconds, PyObject *reason)
     double now = ar_monotonic();
     Py_INCREF(pool);
     for (int i = pool->conn_count - 1; i >= 0; i--) {
-        if (i < pool->conn_count && silence_of(pool->conns[i], now) > seconds) {
-            ar_conn_lose(pool->conns[i], ar_error_copy(reason), 0);
+        ar_conn *conn = i < pool->conn_count ? pool->conns[i] : NULL;
+        if (conn != NULL && silence_of(conn, now) > seconds) {
+            ar_conn_ref(conn); /* finalizers may close the client */
+            ar_conn_lose(conn, ar_error_copy(reason), 0);
+            ar_conn_unref(conn);
         }
     }
     Py_DECREF(pool);
@@ -263,6 +266,10 @@ conn_lost(ar_conn *conn, PyObject *reason, int fatal)
     }
     Py_INCREF(pool);
     requeue_inflight(pool, conn, reason);
+    if (pool->closed) { /* by what ran meanwhile, and what has just been put back must not wait */
+        ar_pool_fail_ring(pool, &pool->waiting, reason);
+        ar_pool_fail_ring(pool, &pool->lease_waiting, reason);
+    }
     if (!pool->closed && conn->answered && pool->overseer != NULL) {
         pool->overseer->lost(pool);
     }

@@ -29,8 +29,6 @@ int ar_pool_list_add(ar_conn ***list, int *count, int *capacity, ar_conn *conn);
 /* lease.c */
 int ar_lease_submit(ArPool *pool, ArCommand *command);
 void ar_lease_dispatch(ArPool *pool);
-/* Hands the connection to an AR_LEND command; -1 with an exception set: it stays. */
-int ar_lease_lend(ArPool *pool, ar_conn *conn, ArCommand *command);
 
 /* pool_events.c: fails every command of the ring with a copy of `reason`. */
 void ar_pool_fail_ring(ArPool *pool, ar_ring *ring, PyObject *reason);

@@ -89,6 +89,7 @@ send_on(ar_node *from, ArCommand *command, PyObject *error, int asking)
         ar_router *router = ar_router_of(self, command);
         if (router != NULL) {
             ar_router_want_refresh(router, MOVED_DELAY);
+            ar_router_unref(router);
         }
         PyErr_Clear();
     } else {
@@ -119,11 +120,12 @@ try_later(ar_node *from, ArCommand *command, PyObject *reason, double delay, int
     command->asking = 0;
     command->deadline = 0.0;
     command->redirects = 0; /* time is its limit: a slot may be half here, half there */
-    if (ar_router_wait(router, command, reason, delay) < 0) {
+    int waits = ar_router_wait(router, command, reason, delay) == 0;
+    if (!waits) {
         PyErr_Clear();
-        return 0;
     }
-    return 1;
+    ar_router_unref(router);
+    return waits;
 }
 
 int
@@ -228,11 +230,10 @@ ready(ArPool *pool)
 static void
 lost(ArPool *pool)
 {
-    ArCluster *self = ((ar_node *)pool->overseer_data)->cluster;
-    for (ar_router *router = self->routers; router != NULL; router = router->next) {
-        if (router->core == pool->core) {
-            ar_router_want_refresh(router, 0.0);
-        }
+    ar_router *router = ar_router_on(((ar_node *)pool->overseer_data)->cluster, pool->core);
+    if (router != NULL) {
+        ar_router_want_refresh(router, 0.0);
+        ar_router_unref(router);
     }
 }
 

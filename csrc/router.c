@@ -15,12 +15,21 @@ static void on_timer(struct ev_loop *ev, ev_timer *timer, int events);
 
 /* ---- its life ---- */
 
-static void
-free_router(ar_router *router)
+void
+ar_router_unref(ar_router *router)
 {
-    PyMem_Free(router->lobby);
-    Py_DECREF(router->core);
-    PyMem_Free(router);
+    if (--router->references == 0) {
+        PyMem_Free(router->lobby);
+        Py_DECREF(router->core);
+        PyMem_Free(router);
+    }
+}
+
+static ar_router *
+hold(ar_router *router)
+{
+    router->references++;
+    return router;
 }
 
 /* Takes it off the list and ends it; what waits fails with `reason` (borrowed), or nobody is told. */
@@ -52,9 +61,7 @@ close_router(ArCluster *self, ar_router *router, PyObject *reason)
     router->count = 0;
     router->cluster = NULL;
     ar_core_detach(router->core);
-    if (!router->working) {
-        free_router(router);
-    }
+    ar_router_unref(router);
 }
 
 static int
@@ -104,6 +111,7 @@ new_router(ArCluster *self, ArCore *core)
         PyErr_NoMemory();
         return NULL;
     }
+    router->references = 1;
     router->cluster = self;
     router->core = (ArCore *)Py_NewRef((PyObject *)core);
     ar_libev_timer_init(&router->timer, on_timer, router);
@@ -114,14 +122,20 @@ new_router(ArCluster *self, ArCore *core)
 }
 
 static ar_router *
-router_on(ArCluster *self, ArCore *core)
+find_router(const ArCluster *self, const ArCore *core)
 {
-    for (ar_router *router = self->routers; router != NULL; router = router->next) {
-        if (router->core == core) {
-            return router;
-        }
+    ar_router *router = self->routers;
+    while (router != NULL && router->core != core) {
+        router = router->next;
     }
-    return NULL;
+    return router;
+}
+
+ar_router *
+ar_router_on(const ArCluster *self, const ArCore *core)
+{
+    ar_router *router = find_router(self, core);
+    return router != NULL ? hold(router) : NULL;
 }
 
 ar_router *
@@ -132,10 +146,10 @@ ar_router_of(ArCluster *self, ArCommand *command)
         return NULL;
     }
     if (recent == NULL || recent->core != command->core) {
-        ar_router *router = router_on(self, command->core);
+        ar_router *router = find_router(self, command->core);
         self->router = router != NULL ? router : new_router(self, command->core);
     }
-    return self->router;
+    return self->router != NULL ? hold(self->router) : NULL;
 }
 
 ar_router *
@@ -145,7 +159,7 @@ ar_router_here(ArCluster *self)
     ArCore *core = loop != NULL ? ar_core_find(self->state, loop) : NULL;
     Py_XDECREF(loop);
     PyErr_Clear(); /* no loop runs */
-    return core != NULL ? router_on(self, core) : NULL;
+    return core != NULL ? ar_router_on(self, core) : NULL;
 }
 
 /* ---- its timer ---- */
@@ -198,6 +212,9 @@ arm(ar_router *router)
 void
 ar_router_want_refresh(ar_router *router, double delay)
 {
+    if (router->cluster == NULL) {
+        return;
+    }
     double at = ar_monotonic() + delay;
     earlier(&router->refresh_at, at > router->earliest ? at : router->earliest);
     if (!router->refreshing) {
@@ -208,6 +225,9 @@ ar_router_want_refresh(ar_router *router, double delay)
 void
 ar_router_watch(ar_router *router)
 {
+    if (router->cluster == NULL) {
+        return;
+    }
     router->look_at = ar_monotonic() + LOOK_EVERY;
     arm_at(router, router->look_at);
 }
@@ -227,6 +247,10 @@ int
 ar_router_wait(ar_router *router, ArCommand *command, PyObject *reason, double delay)
 {
     double now = ar_monotonic();
+    if (router->cluster == NULL) {
+        PyErr_SetString(router->core->state->ConnectionError, "Connection closed by the client.");
+        return -1;
+    }
     if (delay >= 0.0) {
         if (command->patient_till == 0.0) {
             command->patient_till = now + patience_of(router->cluster, command);
@@ -358,7 +382,7 @@ call_refresh(ar_router *router)
 static void
 on_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
 {
-    ar_router *router = timer->data;
+    ar_router *router = hold(timer->data);
     ArCluster *self = (ArCluster *)Py_NewRef((PyObject *)router->cluster);
     double now = ar_monotonic();
     router->working = 1;
@@ -374,11 +398,10 @@ on_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
         call_refresh(router);
     }
     router->working = 0;
-    if (router->cluster == NULL) {
-        free_router(router);
-    } else {
+    if (router->cluster != NULL) {
         arm(router);
     }
+    ar_router_unref(router);
     Py_DECREF(self);
 }
 
@@ -449,8 +472,6 @@ ar_router_updated(ar_router *router)
     router->working = working;
     if (router->cluster != NULL) {
         arm(router);
-    } else if (!working) {
-        free_router(router);
     }
     Py_DECREF(self);
 }

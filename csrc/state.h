@@ -51,9 +51,11 @@
     X(PyObject, scope_variable)                                                                    \
     X(PyObject, cores)                                                                             \
     X(PyObject, get_running_loop)                                                                  \
+    X(PyObject, running_loop_or_none)                                                              \
     X(PyObject, socket_module)                                                                     \
     X(PyObject, CancelledError)                                                                    \
     X(PyObject, InvalidStateError)                                                                 \
+    X(PyObject, str_is_closed)                                                                     \
     X(PyObject, str_message)                                                                       \
     X(PyObject, str_exception)                                                                     \
     X(PyObject, str_future)                                                                        \

@@ -2,6 +2,13 @@
 
 import contextlib
 import gc
+import os
+import subprocess
+import sys
+
+import aiecs_redis
+
+FINALIZERS = os.path.join(os.path.dirname(__file__), "core", "isolated", "finalizers.py")
 
 
 @contextlib.contextmanager
@@ -23,3 +30,16 @@ def at_each_collection(act):
         gc.set_threshold(*before)
         gc.callbacks.remove(callback)
         gc.unfreeze()
+
+
+def assert_finalizers_do_no_harm(port, scenario, first=0, step=1):
+    """Finalizers act in the middle of it, at one collection out of `step`."""
+    arguments = map(str, (port, scenario, first, step))
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", FINALIZERS, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(aiecs_redis.__file__))},
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-4000:]

@@ -24,17 +24,30 @@ fi
 
 # The interpreter is not instrumented: the runtime has to come first, pymalloc would hide overruns,
 # and what CPython leaves behind at exit is not ours. Reports go to files, as a subprocess' report
-# may go unseen; pytest must not swallow those that reach standard error all the same.
+# may go unseen; pytest must not swallow those that reach standard error all the same. It aborts, for
+# pytest's faulthandler to tell the test.
 reports=$tree/sanitizer-report
 rm -f "$reports".*
 status=0
+# Servers are not looked into: they run as they are.
+server=$(command -v "${AIECS_REDIS_SERVER:-redis-server}" || command -v valkey-server || :)
+if [ -n "$server" ]; then
+    printf '#!/bin/sh\nunset LD_PRELOAD\nexec "%s" "$@"\n' "$server" >"$tree/server"
+    chmod +x "$tree/server"
+    export AIECS_REDIS_SERVER="$tree/server"
+fi
 env PYTEST_ADDOPTS="--capture=sys ${PYTEST_ADDOPTS:-}" \
     LD_PRELOAD="$(${CC:-gcc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
-    ASAN_OPTIONS="detect_leaks=0:log_path=$reports:${ASAN_OPTIONS:-}" \
-    UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}" "$@" || status=$?
+    ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:log_path=$reports:${ASAN_OPTIONS:-}" \
+    UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports:${UBSAN_OPTIONS:-}" "$@" || status=$?
 for report in "$reports".*; do
     [ -f "$report" ] || continue
     cat "$report" >&2
     status=1
+done
+# Once more what matters, last: logs may be cut.
+for report in "$reports".*; do
+    [ -f "$report" ] || continue
+    grep -E '^(==.*ERROR|SUMMARY|[a-zA-Z].* (thread|at 0x|located)|.*runtime error)|^ *#[0-7] ' "$report" >&2 || :
 done
 exit $status
