@@ -33,7 +33,7 @@ typedef struct {
     size_t limit;    /* bytes that may be held unread */
     ar_overflow overflow;
     int decode_kept;    /* how to decode what an overflow does not drop */
-    PyObject *kept;     /* list of replies to be read first, or NULL */
+    PyObject *kept;     /* list of (reply, whether it was a push) to be read first, or NULL */
     Py_ssize_t dropped; /* messages, ever */
     int paused;
     int fresh;  /* bytes have come since the last look */

@@ -160,17 +160,33 @@ resume_reading(ArLink *self)
     }
 }
 
+static void
+note_read(ArLink *self, int pushed)
+{
+    self->pushed = pushed;
+    self->unanswered -= !pushed;
+}
+
+static ar_read_result
+next_kept(ArLink *self, PyObject **reply)
+{
+    PyObject *pair = Py_NewRef(PyList_GET_ITEM(self->kept, 0));
+    ar_read_result result = AR_READ_FAILED;
+    if (PyList_SetSlice(self->kept, 0, 1, NULL) == 0) {
+        *reply = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+        note_read(self, PyTuple_GET_ITEM(pair, 1) == Py_True);
+        result = AR_READ_REPLY;
+    }
+    Py_DECREF(pair);
+    return result;
+}
+
 ar_read_result
 ar_link_next(ArLink *self, int decode, PyObject **reply, int *failed)
 {
     if (self->kept != NULL && PyList_GET_SIZE(self->kept) > 0) {
         *failed = 0;
-        *reply = Py_NewRef(PyList_GET_ITEM(self->kept, 0));
-        if (PyList_SetSlice(self->kept, 0, 1, NULL) < 0) {
-            Py_CLEAR(*reply);
-            return AR_READ_FAILED;
-        }
-        return AR_READ_REPLY;
+        return next_kept(self, reply);
     }
     if (self->inlet.busy) {
         PyErr_SetString(PyExc_RuntimeError, "a reply of this connection is being read");
@@ -182,8 +198,7 @@ ar_link_next(ArLink *self, int decode, PyObject **reply, int *failed)
     }
     switch (result) {
     case AR_READ_REPLY:
-        self->pushed = self->inlet.sink.kind == AR_REPLY_PUSH;
-        self->unanswered -= !self->pushed;
+        note_read(self, self->inlet.sink.kind == AR_REPLY_PUSH);
         return result;
     case AR_READ_INCOMPLETE:
         self->fresh = 0;
@@ -219,7 +234,10 @@ drop_oldest(ArLink *self)
         if (failed || ar_message_is_published(reply)) {
             self->dropped++;
         } else {
-            result = PyList_Append(self->kept, reply);
+            PyObject *pushed = self->inlet.sink.kind == AR_REPLY_PUSH ? Py_True : Py_False;
+            PyObject *pair = PyTuple_Pack(2, reply, pushed);
+            result = pair != NULL ? PyList_Append(self->kept, pair) : -1;
+            Py_XDECREF(pair);
         }
         Py_DECREF(reply);
         if (result < 0) {

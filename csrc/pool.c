@@ -247,14 +247,20 @@ dispatch_express(ArPool *pool)
 void
 ar_pool_dispatch(ArPool *pool)
 {
-    if (pool->dispatching || pool->holding ||
-        (pool->waiting.count == 0 && pool->lease_waiting.count == 0)) {
+    if (pool->holding || (pool->waiting.count == 0 && pool->lease_waiting.count == 0)) {
+        return;
+    }
+    if (pool->dispatching) { /* by what sending has set off: a connection is lost, or has room */
+        pool->dispatch_again = 1;
         return;
     }
     Py_INCREF(pool);
     pool->dispatching = 1;
-    dispatch_express(pool);
-    ar_lease_dispatch(pool);
+    do {
+        pool->dispatch_again = 0;
+        dispatch_express(pool);
+        ar_lease_dispatch(pool);
+    } while (pool->dispatch_again && !pool->closed && !pool->holding);
     pool->dispatching = 0;
     Py_DECREF(pool);
 }

@@ -56,7 +56,7 @@ typedef struct ArPool {
     double next_deadline; /* monotonic seconds deadline_timer stands for */
     int protocol;         /* spoken by the connection made last, 0 before */
     int closed;
-    int dispatching;
+    int dispatching, dispatch_again;
     int resume_scheduled;
     ar_breaker breaker;
     int holding;               /* hold_timer runs: what waits goes on waiting */

@@ -245,3 +245,23 @@ async def test_a_link_connected_anew_has_nothing_of_the_connection_before():
         assert await link.wait(5)
         assert link.read(True) == "new"
         link.close()
+
+
+async def test_what_an_overflow_keeps_is_still_known_as_a_push_or_a_reply():
+    with RedisServer() as server:
+        config = aiecs_redis._native.Config(host=server.host, port=server.port, protocol=3)
+        link = aiecs_redis._native.Link(config)
+        await link.connect()
+        link.set_limit(1, "drop_oldest", True)  # keeps what was not published
+        link.send([("SUBSCRIBE", "channel"), ("ECHO", "text"), ("SUBSCRIBE", "other")])
+        read = []
+        while len(read) < 3:
+            assert await link.wait(5)
+            while (reply := link.read(True)) is not aiecs_redis._native.NOT_READY:
+                read.append((reply, link.pushed))
+        link.close()
+    assert read == [
+        (["subscribe", "channel", 1], True),
+        ("text", False),
+        (["subscribe", "other", 2], True),
+    ]
