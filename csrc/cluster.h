@@ -50,7 +50,7 @@ typedef struct {
 typedef struct ar_router {
     struct ar_router *next;
     struct ArCluster *cluster; /* borrowed: it owns the router; NULL: closed */
-    unsigned references;       /* whoever works with it has one: almost anything may run finalizers */
+    unsigned references; /* whoever works with it has one: almost anything may run finalizers */
     ArCore *core;
     ar_lobby_entry *lobby;
     size_t count, capacity;
@@ -123,9 +123,8 @@ void ar_router_watch(ar_router *router);
 void ar_router_updated(ar_router *router);
 /* router.c: there is none (`reason` borrowed): what waited for the first one fails. */
 void ar_router_failed(ar_router *router, PyObject *reason);
-/* router.c: the router on the core, or that of the running loop: a new reference, or NULL. */
+/* router.c: the router on the core, a new reference, or NULL. */
 ar_router *ar_router_on(const ArCluster *self, const ArCore *core);
-ar_router *ar_router_here(ArCluster *self);
 /* router.c: all that waits fails, all routers go. `reason` NULL: nobody is told. */
 void ar_router_close_all(ArCluster *self, PyObject *reason);
 int ar_router_traverse(ar_router *router, visitproc visit, void *arg);

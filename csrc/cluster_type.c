@@ -108,6 +108,17 @@ cluster_dealloc(ArCluster *self)
 
 /* ---- the topology ---- */
 
+/* The router of the running loop: a new reference, or NULL. */
+static ar_router *
+router_here(ArCluster *self)
+{
+    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
+    ArCore *core = loop != NULL ? ar_core_find(self->state, loop) : NULL;
+    Py_XDECREF(loop);
+    PyErr_Clear(); /* no loop runs */
+    return core != NULL ? ar_router_on(self, core) : NULL;
+}
+
 PyDoc_STRVAR(
     update_doc,
     "update($self, nodes, shards, /)\n--\n\n"
@@ -233,7 +244,7 @@ done:
     if (result < 0) {
         return NULL;
     }
-    ar_router *router = ar_router_here(self);
+    ar_router *router = router_here(self);
     if (router != NULL) {
         ar_router_updated(router);
         ar_router_unref(router);
@@ -253,7 +264,7 @@ cluster_failed(ArCluster *self, PyObject *reason)
                      Py_TYPE(reason)->tp_name);
         return NULL;
     }
-    ar_router *router = ar_router_here(self);
+    ar_router *router = router_here(self);
     if (router != NULL) {
         ar_router_failed(router, reason);
         ar_router_unref(router);
@@ -267,7 +278,7 @@ PyDoc_STRVAR(want_refresh_doc, "want_refresh($self, /)\n--\n\n"
 static PyObject *
 cluster_want_refresh(ArCluster *self, PyObject *Py_UNUSED(ignored))
 {
-    ar_router *router = ar_router_here(self);
+    ar_router *router = router_here(self);
     if (router != NULL) {
         ar_router_want_refresh(router, 0.0);
         ar_router_unref(router);

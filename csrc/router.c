@@ -28,7 +28,9 @@ ar_router_unref(ar_router *router)
 static ar_router *
 hold(ar_router *router)
 {
-    router->references++;
+    if (router != NULL) {
+        router->references++;
+    }
     return router;
 }
 
@@ -134,8 +136,7 @@ find_router(const ArCluster *self, const ArCore *core)
 ar_router *
 ar_router_on(const ArCluster *self, const ArCore *core)
 {
-    ar_router *router = find_router(self, core);
-    return router != NULL ? hold(router) : NULL;
+    return hold(find_router(self, core));
 }
 
 ar_router *
@@ -149,17 +150,7 @@ ar_router_of(ArCluster *self, ArCommand *command)
         ar_router *router = find_router(self, command->core);
         self->router = router != NULL ? router : new_router(self, command->core);
     }
-    return self->router != NULL ? hold(self->router) : NULL;
-}
-
-ar_router *
-ar_router_here(ArCluster *self)
-{
-    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
-    ArCore *core = loop != NULL ? ar_core_find(self->state, loop) : NULL;
-    Py_XDECREF(loop);
-    PyErr_Clear(); /* no loop runs */
-    return core != NULL ? ar_router_on(self, core) : NULL;
+    return hold(self->router);
 }
 
 /* ---- its timer ---- */
@@ -369,10 +360,10 @@ call_refresh(ar_router *router)
             router->refreshing = 0; /* nobody has been asked */
             router->refresh_at = router->earliest = ar_monotonic() + REFRESH_PAUSE;
             ar_core_interrupt(router->core, exception);
-        } else if (router->cluster != NULL) {
-            ar_router_failed(router, exception);
-            Py_DECREF(exception);
         } else {
+            if (router->cluster != NULL) {
+                ar_router_failed(router, exception);
+            }
             Py_DECREF(exception);
         }
     }

@@ -130,7 +130,19 @@ def listen(stage):
         future.remove_done_callback(nothing)
 
 
-ACTS = [cancel, cancel_first, close, cancel_and_close, close_and_cancel, drop, ask, block, forsake, listen]
+ACTS = [
+    cancel,
+    cancel_first,
+    close,
+    cancel_and_close,
+    close_and_cancel,
+    drop,
+    ask,
+    block,
+    forsake,
+    listen,
+]
+
 
 async def neighbour():
     """A client in the middle of something, in cycles of references."""
@@ -153,7 +165,7 @@ async def commands(stage):
     client = stage.client
     stage.go(client.set("key", 1))
     stage.go(client.mget(KEYS))
-    stage.go(client.hset("hash", mapping={key: 1 for key in KEYS}))
+    stage.go(client.hset("hash", mapping=dict.fromkeys(KEYS, 1)))
     stage.go(client.hgetall("hash"))
     stage.go(client.zadd("zset", {"a": 1, "b": 2}))
     stage.go(client.zrange("zset", 0, -1, withscores=True))
