@@ -228,8 +228,8 @@ flush_flushable(ar_flushable *flushable)
 void
 ar_conn_flush_later(ar_conn *conn)
 {
-    ar_conn_ref(
-        conn); /* first: asking for a turn may run finalizers, and a closed core flushes at once */
+    /* First: asking for a turn may run finalizers, and a core that they close flushes at once. */
+    ar_conn_ref(conn);
     if (!ar_core_mark_dirty(conn->core, &conn->flushable)) {
         ar_conn_unref(conn);
     }

@@ -361,6 +361,15 @@ forget_dead_cores(ar_state *state)
     return 0;
 }
 
+/* A new reference; NULL, without an exception: there is none. */
+static ArCore *
+usable_core(ar_state *state, PyObject *loop)
+{
+    ArCore *core = ar_core_find(state, loop);
+    int usable = core != NULL && core->generation == process_generation && core->ev != NULL;
+    return usable ? (ArCore *)Py_NewRef((PyObject *)core) : NULL;
+}
+
 ArCore *
 ar_core_get(ar_state *state)
 {
@@ -368,17 +377,19 @@ ar_core_get(ar_state *state)
     if (loop == NULL) {
         return NULL;
     }
-    ArCore *core = ar_core_find(state, loop);
-    if (core != NULL && core->generation == process_generation && core->ev != NULL) {
-        Py_DECREF(loop);
-        return (ArCore *)Py_NewRef((PyObject *)core);
-    }
-    core = NULL;
-    if (PyErr_Occurred() || forget_dead_cores(state) < 0) {
+    ArCore *core = usable_core(state, loop);
+    if (core != NULL || PyErr_Occurred() || forget_dead_cores(state) < 0) {
         goto done;
     }
     core = core_new(state, loop);
-    if (core != NULL && PyDict_SetItem(state->cores, loop, (PyObject *)core) < 0) {
+    if (core == NULL) {
+        goto done;
+    }
+    ArCore *other = usable_core(state, loop);
+    if (other != NULL) { /* made meanwhile by a finalizer that has sent something */
+        ar_core_close(core);
+        Py_SETREF(core, other);
+    } else if (PyErr_Occurred() || PyDict_SetItem(state->cores, loop, (PyObject *)core) < 0) {
         ar_core_close(core);
         Py_CLEAR(core);
     }

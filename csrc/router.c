@@ -105,9 +105,6 @@ find_unusable(const ArCluster *self)
 static ar_router *
 new_router(ArCluster *self, ArCore *core)
 {
-    for (ar_router *dead; (dead = find_unusable(self)) != NULL;) {
-        close_router(self, dead, NULL);
-    }
     ar_router *router = PyMem_Calloc(1, sizeof(*router));
     if (router == NULL) {
         PyErr_NoMemory();
@@ -117,7 +114,10 @@ new_router(ArCluster *self, ArCore *core)
     router->cluster = self;
     router->core = (ArCore *)Py_NewRef((PyObject *)core);
     ar_libev_timer_init(&router->timer, on_timer, router);
-    ar_core_attach(core);
+    ar_core_attach(core); /* first: what ends with the others may run finalizers */
+    for (ar_router *dead; (dead = find_unusable(self)) != NULL;) {
+        close_router(self, dead, NULL);
+    }
     router->next = self->routers;
     self->routers = router;
     return router;

@@ -103,9 +103,15 @@ ar_transport_submit(ArTransport *self, ArCommand *command)
     if (ar_transport_enter(command, last != NULL && !last->closed ? last->core : NULL) < 0) {
         return -1;
     }
-    if ((self->pool == NULL || self->pool->core != command->core || self->pool->closed) &&
-        switch_pool(self, command->core) < 0) {
-        return -1;
+    if (self->pool == NULL || self->pool->core != command->core || self->pool->closed) {
+        ArCore *core = (ArCore *)Py_NewRef((PyObject *)command->core);
+        ar_core_attach(core); /* finalizers may close its last pool before the new one is there */
+        int result = switch_pool(self, core);
+        ar_core_detach(core);
+        Py_DECREF(core);
+        if (result < 0) {
+            return -1;
+        }
     }
     return ar_pool_submit(self->pool, command);
 }

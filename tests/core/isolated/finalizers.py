@@ -317,7 +317,8 @@ async def main():
         while number < most:
             for odd in (False, True):
                 try:
-                    most = max(most, await perform(collections, act, number, odd))
+                    performed = perform(collections, act, number, odd)
+                    most = max(most, await asyncio.wait_for(performed, 3 * SURE))
                 except Exception as error:
                     print(f"{scenario}, {act.__name__} at {number}, odd={odd}: {error!r}")
             number += step
