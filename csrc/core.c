@@ -350,7 +350,8 @@ forget_dead_cores(ar_state *state)
         PyObject *loop = PyList_GET_ITEM(loops, i);
         ArCore *core = ar_core_find(state, loop);
         Py_XINCREF(core); /* a loop that is asked runs Python code */
-        int failed = core != NULL && !ar_core_alive(core) && PyDict_DelItem(state->cores, loop) < 0;
+        int failed = core != NULL && !ar_core_alive(core) && ar_core_find(state, loop) == core &&
+                     PyDict_DelItem(state->cores, loop) < 0;
         Py_XDECREF(core);
         if (failed) {
             Py_DECREF(loops);

@@ -22,7 +22,9 @@ forget_dead_pools(ArTransport *self)
             continue;
         }
         ar_pool_discard(pool);
-        if (PyDict_DelItem(self->pools, (PyObject *)pool->core) < 0) {
+        PyObject *core = (PyObject *)pool->core;
+        if (PyDict_GetItemWithError(self->pools, core) == (PyObject *)pool && /* finalizers ran */
+            PyDict_DelItem(self->pools, core) < 0) {
             result = -1;
             break;
         }

@@ -418,3 +418,34 @@ def test_a_command_that_the_loop_refuses_is_as_before(meddling):
         assert await command
 
     meddling(use)
+
+
+def test_a_client_that_is_closed_while_its_loop_is_asked_whether_it_is(native, port):
+    class Asked(asyncio.SelectorEventLoop):
+        act = None
+
+        def is_closed(self):
+            act, self.act = self.act, None
+            if act is not None:
+                act()
+            return super().is_closed()
+
+    async def ping(client):
+        assert await client.ping()
+
+    old = Asked()
+    client = native(port=port)
+    old.run_until_complete(ping(client))
+    transport = client._native_transport
+    old.close()
+    old.act = transport.close
+    new = asyncio.new_event_loop()
+    another = native(port=port)
+    try:
+        new.run_until_complete(ping(another))
+        assert old.act is None
+        new.run_until_complete(ping(client))
+        new.run_until_complete(another.aclose())
+        new.run_until_complete(client.aclose())
+    finally:
+        new.close()
