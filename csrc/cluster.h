@@ -135,6 +135,9 @@ extern const ar_pool_overseer ar_redirect_overseer;
 int ar_redirect_applies(const ArCluster *self, PyObject *error);
 /* redirect.c: sends the command on because of such a reply of `from`. 1: done, 0: it is for the caller. */
 int ar_redirect_follow(ar_node *from, ArCommand *command, PyObject *error);
+/* redirect.c: with a new topology, what waits at the node goes to the one that has its slot now; one that has lost its
+ * slots, and has been silent for so many seconds, is not waited for. */
+void ar_redirect_waiting(ar_node *node, ArCore *core, double silent_after);
 
 /* scatter.c: starts a command whose keys are in several slots. -1 with an exception set. */
 int ar_scatter_keys(ArCluster *self, ArCommand *command, const ar_keys *keys);

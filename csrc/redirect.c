@@ -153,6 +153,48 @@ ar_redirect_follow(ar_node *from, ArCommand *command, PyObject *error)
     return try_later(from, command, error, DOWN_DELAY, 1);
 }
 
+/* ---- a new topology ---- */
+
+static int
+belongs_elsewhere(void *data, ArCommand *command)
+{
+    const ar_node *node = data;
+    return command->routed && !command->asking &&
+           ar_cluster_route(node->cluster, command->slot, 0) != node &&
+           !((command->properties & AR_READ) && node->cluster->read_from != AR_READ_PRIMARY);
+}
+
+void
+ar_redirect_waiting(ar_node *node, ArCore *core, double silent_after)
+{
+    ArCluster *self = node->cluster;
+    ArPool *pool = ar_transport_pool(node->transport, core);
+    if (pool == NULL) {
+        return;
+    }
+    Py_INCREF(pool);
+    if (!node->primary && ar_pool_silence(pool) > silent_after) {
+        PyObject *reason =
+            ar_error_format(self->state->ConnectionError,
+                            "%U does not answer, and its slots are another node's.", node->name);
+        if (reason != NULL) {
+            ar_pool_lose_silent(pool, silent_after, reason);
+            Py_DECREF(reason);
+        }
+        PyErr_Clear();
+    }
+    ar_ring taken = {0};
+    (void)ar_pool_take_waiting(pool, &taken, belongs_elsewhere, node);
+    for (ArCommand *command; (command = ar_ring_pop(&taken)) != NULL;) {
+        if (!ar_command_finished(command) && ar_cluster_submit(self, command) < 0) {
+            ar_command_fail_pending_exception(command);
+        }
+        Py_DECREF(command);
+    }
+    ar_ring_free(&taken);
+    Py_DECREF(pool);
+}
+
 /* ---- what the pools of nodes report ---- */
 
 /* The reply that says why EXEC has failed, or NULL: it has not, or not because of slots. */

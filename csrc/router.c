@@ -76,7 +76,12 @@ void
 ar_router_close_all(ArCluster *self, PyObject *reason)
 {
     while (self->routers != NULL) {
-        close_router(self, self->routers, is_usable(self->routers) ? reason : NULL);
+        ar_router *router = hold(self->routers);
+        int usable = is_usable(router);
+        if (router->cluster != NULL) {
+            close_router(self, router, usable ? reason : NULL);
+        }
+        ar_router_unref(router);
     }
 }
 
@@ -95,11 +100,17 @@ ar_router_traverse(ar_router *router, visitproc visit, void *arg)
 static ar_router *
 find_unusable(const ArCluster *self)
 {
-    ar_router *router = self->routers;
-    while (router != NULL && is_usable(router)) {
-        router = router->next;
+    for (ar_router *router = self->routers, *next; router != NULL; router = next) {
+        hold(router); /* a loop that is asked runs Python code, and it may close the router */
+        int unusable = !is_usable(router);
+        int known = router->cluster != NULL;
+        next = known ? router->next : self->routers;
+        ar_router_unref(router);
+        if (known && unusable) {
+            return router;
+        }
     }
-    return router;
+    return NULL;
 }
 
 static ar_router *
@@ -398,54 +409,6 @@ on_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(events))
 
 /* ---- a new topology ---- */
 
-typedef struct {
-    ArCluster *cluster;
-    ar_node *node;
-} whereabouts;
-
-static int
-belongs_elsewhere(void *data, ArCommand *command)
-{
-    const whereabouts *here = data;
-    return command->routed && !command->asking &&
-           ar_cluster_route(here->cluster, command->slot, 0) != here->node &&
-           !((command->properties & AR_READ) && here->cluster->read_from != AR_READ_PRIMARY);
-}
-
-/* What has not been sent yet goes to the node that has its slot now; a node that has lost its slots and does not
- * answer is not waited for. */
-static void
-reroute(ar_router *router, ar_node *node)
-{
-    ArCluster *self = router->cluster;
-    ArPool *pool = ar_transport_pool(node->transport, router->core);
-    if (pool == NULL) {
-        return;
-    }
-    Py_INCREF(pool);
-    if (!node->primary && ar_pool_silence(pool) > SILENT_AFTER) {
-        PyObject *reason =
-            ar_error_format(self->state->ConnectionError,
-                            "%U does not answer, and its slots are another node's.", node->name);
-        if (reason != NULL) {
-            ar_pool_lose_silent(pool, SILENT_AFTER, reason);
-            Py_DECREF(reason);
-        }
-        PyErr_Clear();
-    }
-    ar_ring taken = {0};
-    whereabouts here = {self, node};
-    (void)ar_pool_take_waiting(pool, &taken, belongs_elsewhere, &here);
-    for (ArCommand *command; (command = ar_ring_pop(&taken)) != NULL;) {
-        if (!ar_command_finished(command) && ar_cluster_submit(self, command) < 0) {
-            ar_command_fail_pending_exception(command);
-        }
-        Py_DECREF(command);
-    }
-    ar_ring_free(&taken);
-    Py_DECREF(pool);
-}
-
 void
 ar_router_updated(ar_router *router)
 {
@@ -455,7 +418,7 @@ ar_router_updated(ar_router *router)
     router->refreshing = 0;
     router->earliest = ar_monotonic() + REFRESH_PAUSE;
     for (int i = 0; i < self->node_count && router->cluster != NULL; i++) {
-        reroute(router, self->nodes[i]);
+        ar_redirect_waiting(self->nodes[i], router->core, SILENT_AFTER);
     }
     if (router->cluster != NULL && router->count > 0) {
         process_lobby(router, 1);
