@@ -224,12 +224,5 @@ ar_bundle_start(ArCluster *self, ArCommand *command)
         return start_pipeline(self, command);
     }
     /* Until it is known which slots share a node, it waits as a whole. */
-    ar_router *router = ar_router_of(self, command);
-    if (router == NULL) {
-        return -1;
-    }
-    ar_router_want_refresh(router, 0.0);
-    int result = ar_router_wait(router, command, NULL, -1.0);
-    ar_router_unref(router);
-    return result;
+    return ar_router_await_topology(self, command);
 }

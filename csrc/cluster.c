@@ -258,21 +258,18 @@ start_routing(ArCluster *self, ArCommand *command)
 static int
 send_to_owner(ArCluster *self, ArCommand *command)
 {
+    if (self->shard_count == 0) {
+        return ar_router_await_topology(self, command);
+    }
     ar_router *router = ar_router_of(self, command);
     if (router == NULL) {
         return -1;
     }
-    int result;
-    if (self->shard_count == 0) {
-        ar_router_want_refresh(router, 0.0);
-        result = ar_router_wait(router, command, NULL, -1.0);
-    } else {
-        if (router->look_at == 0.0) { /* before the node is looked for: finalizers may run */
-            ar_router_watch(router);
-        }
-        ar_node *node = ar_cluster_route(self, command->slot, command->properties & AR_READ);
-        result = node != NULL ? ar_cluster_send_to(node, command) : wait_for_owner(router, command);
+    if (router->look_at == 0.0) { /* before the node is looked for: finalizers may run */
+        ar_router_watch(router);
     }
+    ar_node *node = ar_cluster_route(self, command->slot, command->properties & AR_READ);
+    int result = node != NULL ? ar_cluster_send_to(node, command) : wait_for_owner(router, command);
     ar_router_unref(router);
     return result;
 }

@@ -115,6 +115,8 @@ void ar_router_unref(ar_router *router);
 /* router.c: the command waits; `reason` (borrowed, or NULL) is what it fails with in the end. `delay`: seconds, or
  * negative: until there is a topology. -1 with an exception set: it does not. */
 int ar_router_wait(ar_router *router, ArCommand *command, PyObject *reason, double delay);
+/* router.c: asks for the topology, for which the command waits. -1 with an exception set: it does not. */
+int ar_router_await_topology(ArCluster *self, ArCommand *command);
 /* router.c: asks for the topology, in so many seconds at the earliest. */
 void ar_router_want_refresh(ar_router *router, double delay);
 /* router.c: something was sent. */

@@ -228,10 +228,10 @@ flush_flushable(ar_flushable *flushable)
 void
 ar_conn_flush_later(ar_conn *conn)
 {
-    /* First: asking for a turn may run finalizers, and a core that they close flushes at once. */
-    ar_conn_ref(conn);
-    if (!ar_core_mark_dirty(conn->core, &conn->flushable)) {
-        ar_conn_unref(conn);
+    if (!conn->flushable.queued) {
+        /* First: finalizers may run, and a core that they close flushes at once. */
+        ar_conn_ref(conn);
+        ar_core_mark_dirty(conn->core, &conn->flushable);
     }
 }
 

@@ -52,7 +52,7 @@ ar_core_same_process(const ArCore *core)
 int
 ar_core_alive(const ArCore *core)
 {
-    return core->generation == process_generation && !loop_is_closed(core);
+    return ar_core_same_process(core) && !loop_is_closed(core);
 }
 
 /* ---- memory, asked for where there is a way to fail ---- */
@@ -367,7 +367,7 @@ static ArCore *
 usable_core(ar_state *state, PyObject *loop)
 {
     ArCore *core = ar_core_find(state, loop);
-    int usable = core != NULL && core->generation == process_generation && core->ev != NULL;
+    int usable = core != NULL && ar_core_same_process(core) && core->ev != NULL;
     return usable ? (ArCore *)Py_NewRef((PyObject *)core) : NULL;
 }
 

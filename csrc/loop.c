@@ -132,12 +132,9 @@ ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subject, P
     return push_job(core, (ar_job){.subject = subject, .callback = callback, .context = context});
 }
 
-int
+void
 ar_core_mark_dirty(ArCore *core, ar_flushable *flushable)
 {
-    if (flushable->queued) {
-        return 0;
-    }
     flushable->queued = 1;
     flushable->next = NULL;
     if (core->dirty_tail != NULL) {
@@ -149,7 +146,6 @@ ar_core_mark_dirty(ArCore *core, ar_flushable *flushable)
     if (!ar_core_draining_here(core)) {
         schedule_turn_or_forget(core);
     }
-    return 1;
 }
 
 void

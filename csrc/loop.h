@@ -104,9 +104,9 @@ int ar_core_schedule_callback(ArCore *core, PyObject *callback, PyObject *subjec
 int ar_core_reserve_jobs(ArCore *core, size_t count);
 /* Room in libev for one more connection, on the descriptor `fd`; -1 with MemoryError set. */
 int ar_core_reserve(ArCore *core, int fd);
-/* Flush at the end of the drain under way, else of the next loop turn. Returns 1 when it was queued by
- * this call: the flushable has to stay alive until its flush(). */
-int ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
+/* Flush at the end of the drain under way, else of the next loop turn. The flushable is not queued yet, and has to stay
+ * alive until its flush(): a finalizer that asking for a turn runs may even lead to it before this returns. */
+void ar_core_mark_dirty(ArCore *core, ar_flushable *flushable);
 /* `reader` is the read watcher of a connection: with only one of them, a drain tries it before it asks
  * libev. */
 void ar_core_add_reader(ArCore *core, ev_io *reader);

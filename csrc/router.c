@@ -282,6 +282,19 @@ ar_router_wait(ar_router *router, ArCommand *command, PyObject *reason, double d
     return 0;
 }
 
+int
+ar_router_await_topology(ArCluster *self, ArCommand *command)
+{
+    ar_router *router = ar_router_of(self, command);
+    if (router == NULL) {
+        return -1;
+    }
+    ar_router_want_refresh(router, 0.0);
+    int result = ar_router_wait(router, command, NULL, -1.0);
+    ar_router_unref(router);
+    return result;
+}
+
 /* Its time is over. Without a `reason` it waits for a topology, for the first time or again. */
 static void
 give_up(const ArCluster *self, ArCommand *command, PyObject *reason, double now)

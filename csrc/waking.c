@@ -122,7 +122,7 @@ ar_command_wake(ArCommand *command)
         PyErr_Clear();
         command->late = (ar_flushable){.flush = wake_late};
         Py_INCREF(command);
-        (void)ar_core_mark_dirty(core, &command->late);
+        ar_core_mark_dirty(core, &command->late);
         return;
     }
     PyObject *callback = command->callback, *context = command->callback_context;
