@@ -2,13 +2,8 @@
 
 import contextlib
 import gc
-import os
-import subprocess
-import sys
 
-import aiecs_redis
-
-FINALIZERS = os.path.join(os.path.dirname(__file__), "core", "isolated", "finalizers.py")
+from subprocesses import run_isolated
 
 
 @contextlib.contextmanager
@@ -34,12 +29,7 @@ def at_each_collection(act):
 
 def assert_finalizers_do_no_harm(port, scenario, first=0, step=1):
     """Finalizers act in the middle of it, at one collection out of `step`."""
-    arguments = map(str, (port, scenario, first, step))
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", FINALIZERS, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(aiecs_redis.__file__))},
-    )
+    arguments = (port, scenario, first, step)
+    options = ["-X", "faulthandler"]
+    done = run_isolated("finalizers.py", *arguments, options=options, timeout=1200)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-4000:]

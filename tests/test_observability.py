@@ -1,12 +1,7 @@
 """redis-py's own OpenTelemetry metrics are fed by native commands as by redis-py's."""
 
-import os
-import subprocess
-import sys
-
 import pytest
-
-import aiecs_redis
+from subprocesses import run_python
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("redis.asyncio.observability.recorder", reason="came with redis-py 8")
@@ -59,14 +54,7 @@ for line in sorted(map(str, shown())):
 
 
 def recorded(url, switch, client):
-    root = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, url, switch, client],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": root},
-    )
+    done = run_python("-c", SCRIPT, url, switch, client)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,17 +2,14 @@
 
 import asyncio
 import contextvars
-import os
-import subprocess
-import sys
 
 import pytest
 import pytest_asyncio
 import redis.asyncio
 import redis.exceptions
+from subprocesses import run_python
 from waiting import until
 
-import aiecs_redis
 from aiecs_redis import RedisClient, RedisCluster, alert_rules
 from aiecs_redis.alerts import Alerts
 from aiecs_redis.health import HealthCheck
@@ -360,13 +357,6 @@ for resource in reader.get_metrics_data().resource_metrics:
 def test_redis_pys_own_metrics_are_fed(cluster):
     pytest.importorskip("opentelemetry.sdk")
     pytest.importorskip("redis.asyncio.observability.recorder", reason="came with redis-py 8")
-    root = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    done = subprocess.run(
-        [sys.executable, "-c", RECORDED, str(cluster.kwargs["port"])],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": root},
-    )
+    done = run_python("-c", RECORDED, cluster.kwargs["port"])
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["GET 30", "PING 3", "PIPELINE 1"]

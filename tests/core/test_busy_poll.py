@@ -4,14 +4,12 @@ else of the event loop has to wait for it."""
 import asyncio
 import os
 import selectors
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
+from subprocesses import run_python
 
-import aiecs_redis
 from aiecs_redis import _native
 from aiecs_redis.testing import FaultProxy
 
@@ -264,10 +262,7 @@ def test_seconds_out_of_range(seconds):
 
 
 def imported_with(value):
-    code = "import aiecs_redis"
-    package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    env = {**os.environ, "PYTHONPATH": package, "AIECS_REDIS_BUSY_POLL": value}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    done = run_python("-c", "import aiecs_redis", AIECS_REDIS_BUSY_POLL=value)
     return done.stderr.strip().rpartition("\n")[2]
 
 

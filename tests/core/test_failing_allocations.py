@@ -8,12 +8,11 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import sysconfig
 
 import pytest
+from subprocesses import ISOLATED, run_isolated
 
-import aiecs_redis
 from aiecs_redis.testing import ClusterServers, RedisServer
 
 pytestmark = [
@@ -41,7 +40,6 @@ SCENARIOS = [
     "watch",
 ]
 OVER_TLS = ["get", "large", "pubsub", "resubscribe", "watch"]
-FOLDER = os.path.join(os.path.dirname(__file__), "isolated")
 FRAMES = 40  # allocations of what the core calls count too, up to a task of asyncio
 
 
@@ -51,26 +49,21 @@ def preload(tmp_path_factory):
     if shutil.which(compiler) is None:
         pytest.skip("needs a C compiler")
     library = tmp_path_factory.mktemp("preload") / "failing_malloc.so"
-    source = os.path.join(FOLDER, "failing_malloc.c")
+    source = os.path.join(ISOLATED, "failing_malloc.c")
     options = ["-shared", "-fPIC", "-O1", "-o", str(library), source, "-ldl", "-pthread"]
     subprocess.run([compiler, *options], check=True)
     return str(library)
 
 
 def survives(preload, port, scenario, first, step, burst, *more):
-    script = os.path.join(FOLDER, "failing_malloc.py")
     numbers = [port, scenario, first, 5000, step, burst, FRAMES, *more]
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", script, *map(str, numbers)],
-        capture_output=True,
-        text=True,
+    done = run_isolated(
+        "failing_malloc.py",
+        *numbers,
+        options=["-X", "faulthandler"],
         timeout=1200,
-        env={
-            **os.environ,
-            "LD_PRELOAD": preload,
-            "PYTHONMALLOC": "malloc",
-            "PYTHONPATH": os.path.dirname(os.path.dirname(aiecs_redis.__file__)),
-        },
+        LD_PRELOAD=preload,
+        PYTHONMALLOC="malloc",
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     assert " 0 with trouble" in done.stdout

@@ -1,12 +1,7 @@
 """Nothing is left behind: objects, memory, descriptors, warnings. Each in a process of its own."""
 
-import os
-import subprocess
-import sys
-
 import pytest
-
-import aiecs_redis
+from subprocesses import run_isolated
 
 pytestmark = pytest.mark.leaks
 
@@ -50,17 +45,9 @@ KINDS = [
 @pytest.fixture
 def isolated(native, port, admin):
     """`isolated("leaks.py", "awaited", 10)`: a script run on the server, as a finished process."""
-    package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    folder = os.path.join(os.path.dirname(__file__), "isolated")
 
     def isolated(script, *args, options=(), **environment):
-        return subprocess.run(
-            [sys.executable, *options, os.path.join(folder, script), str(port), *map(str, args)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, "PYTHONPATH": package, **environment},
-        )
+        return run_isolated(script, port, *args, options=options, timeout=300, **environment)
 
     return isolated
 

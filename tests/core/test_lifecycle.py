@@ -1,15 +1,12 @@
 """Clients and loops that end in unusual ways: no crash, no warning, no descriptor is left."""
 
 import gc
-import os
 import re
-import subprocess
 import sys
 import weakref
 
 import pytest
-
-import aiecs_redis
+from subprocesses import run_isolated
 
 pytestmark = pytest.mark.leaks
 
@@ -28,15 +25,7 @@ KINDS = [  # and rounds of the short and the long form
 
 
 def silent(script, *args, options=STRICT, timeout=1200):
-    folder = os.path.join(os.path.dirname(__file__), "isolated")
-    package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    done = subprocess.run(
-        [sys.executable, *options, os.path.join(folder, script), *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "PYTHONPATH": package},
-    )
+    done = run_isolated(script, *args, options=options, timeout=timeout)
     # What asyncio's debug mode tells of a busy machine is not about us.
     said = re.sub(r"^Executing <.*> took [\d.]+ seconds\n", "", done.stderr, flags=re.MULTILINE)
     assert (done.returncode, said) == (0, ""), done.stdout

@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import gc
 import os
-import subprocess
 import sys
 import threading
 import warnings
 
 import pytest
 from redis.exceptions import ConnectionError, RedisError
-
-import aiecs_redis
+from subprocesses import run_isolated
 
 
 def test_a_second_asyncio_run(native, port, admin):
@@ -198,23 +196,9 @@ def test_a_thread_that_ends_without_closing(native, port, admin):
     gc.collect()
 
 
-def isolated(script, port, *options):
-    """Run a script of tests/core/isolated; what it prints, and what it complains of."""
-    path = os.path.join(os.path.dirname(__file__), "isolated", script)
-    package = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    environment = {**os.environ, "PYTHONPATH": package}
-    return subprocess.run(
-        [sys.executable, *options, path, str(port)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment,
-    )
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
 def test_fork_in_the_middle(native, port, admin):
-    done = isolated("fork.py", port, "-W", "ignore::DeprecationWarning")
+    done = run_isolated("fork.py", port, options=["-W", "ignore::DeprecationWarning"])
     assert (done.returncode, done.stdout, done.stderr) == (0, "child fine\nparent fine\n", "")
 
 

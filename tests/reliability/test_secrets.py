@@ -19,6 +19,7 @@ from harness.scripted import Cut, ScriptedServer, error, introduce
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
+from subprocesses import environment
 
 import aiecs_redis
 from aiecs_redis import RedisClient
@@ -295,7 +296,7 @@ def test_no_password_is_left_in_the_buffers_of_the_core(how, tls):
         if tls:
             command.append(server.kwargs["ssl_ca_certs"])
         child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own_path()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
         )
         counts = {}
         with child:
@@ -310,8 +311,3 @@ def test_no_password_is_left_in_the_buffers_of_the_core(how, tls):
     assert counts["before"] >= 1, "the test does not see what is there"
     assert counts["connected"] <= counts["before"], counts
     assert counts["closed"] <= counts["before"], counts
-
-
-def own_path():
-    root = os.path.dirname(os.path.dirname(aiecs_redis.__file__))
-    return {**os.environ, "PYTHONPATH": root}
