@@ -40,14 +40,11 @@ env PYTEST_ADDOPTS="--capture=sys ${PYTEST_ADDOPTS:-}" \
     LD_PRELOAD="$(${CC:-gcc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
     ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:log_path=$reports:${ASAN_OPTIONS:-}" \
     UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports:${UBSAN_OPTIONS:-}" "$@" || status=$?
-for report in "$reports".*; do
-    [ -f "$report" ] || continue
-    cat "$report" >&2
+if ls "$reports".* >/dev/null 2>&1; then
     status=1
-done
-# Once more what matters, last: logs may be cut.
-for report in "$reports".*; do
-    [ -f "$report" ] || continue
-    grep -E '^(==.*ERROR|SUMMARY|[a-zA-Z].* (thread|at 0x|located)|.*runtime error)|^ *#[0-7] ' "$report" >&2 || :
-done
+    cat "$reports".* >&2
+    # Once more what matters, last: logs may be cut.
+    grep -hE '^(==.*ERROR|SUMMARY|[a-zA-Z].* (thread|at 0x|located)|.*runtime error)|^ *#[0-7] ' \
+        "$reports".* >&2 || :
+fi
 exit $status
